@@ -68,7 +68,9 @@ def write_config(base: str | None, adapters: Sequence[str], out: Path, *, force:
     ]
     ranks = [one.rank for one in checked]
     new = NewBase(model, known_from, engine_rank(ranks) if ranks else None, context)
-    _write(out, text_of(new, [_task(one) for one in checked], out))
+    # A link stays, and what it leads to is written.
+    place = Path(os.path.realpath(out)) if out.is_symlink() else out
+    _write(place, text_of(new, [_task(one) for one in checked], place))
     load_config(out, {})  # what was written can be read; check says the rest
 
 

@@ -41,7 +41,7 @@ class DesiredState:
 
     def keep(self, wanted: Wanted) -> None:
         """A task as a command left it; where that is what the configuration says, nothing is changed."""
-        if _alike(wanted, self.configured.get(wanted.name)):
+        if self._is_configured(wanted):
             self.reset(wanted.name)
             return
         self._store.keep(wanted)
@@ -83,6 +83,8 @@ class DesiredState:
         """What commands changed, against the configuration."""
         changes: list[JsonObject] = []
         for name, wanted in sorted(self._changed.items()):
+            if self._is_configured(wanted):  # the configuration says the same since
+                continue
             change: JsonObject = {
                 "task": name,
                 "configured": self._configured_ids(name),
@@ -94,6 +96,8 @@ class DesiredState:
             }
             changes.append(change)
         for name, at in sorted(self._removed.items()):
+            if name not in self.configured:
+                continue
             changes.append(
                 {"task": name, "configured": self._configured_ids(name), "wanted": None, "since": at}
             )
@@ -103,9 +107,11 @@ class DesiredState:
         configured = self.configured.get(name)
         return None if configured is None else [version.id for version in configured.versions]
 
-
-def _alike(wanted: Wanted, configured: Wanted | None) -> bool:
-    if configured is None or wanted.previous or wanted.shadow or wanted.settings:
-        return False
-    own = [(version.id, version.weight) for version in wanted.versions]
-    return own == [(version.id, version.weight) for version in configured.versions]
+    def _is_configured(self, wanted: Wanted) -> bool:
+        configured, settings = self.configured.get(wanted.name), self.settings(wanted.name, None)
+        if configured is None or wanted.previous or wanted.shadow:
+            return False
+        own = [(version.id, version.weight) for version in wanted.versions]
+        return own == [(version.id, version.weight) for version in configured.versions] and all(
+            settings.get(key) == value for key, value in wanted.settings.items()
+        )

@@ -24,7 +24,7 @@ from gateway.errors import ConfigError, told
 from launch.base.progress import said_on_stderr
 from launch.training.data.tasks import DEFAULT_SEED
 from launch.training.data.wordnet import DEFAULT_FOLDER
-from launch.training.trainer import PATIENCE, Training, TrainResult, train
+from launch.training.trainer import DEFAULT_RANK, PATIENCE, Training, TrainResult, train
 
 INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
@@ -80,7 +80,10 @@ def train_command(
     steps: Annotated[
         int | None, typer.Option(min=1, help="steps at most; default: three times through the data")
     ] = None,
-    rank: Annotated[int, typer.Option(min=1, max=512, help="rank of the adapter")] = 16,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, max=512, help=f"rank of the adapter; default: {DEFAULT_RANK}, or --start's"),
+    ] = None,
     last_layers: Annotated[
         int | None, typer.Option(min=1, help="adapt only so many of the base's last layers: smaller, quicker")
     ] = None,
@@ -105,6 +108,9 @@ def train_command(
     keep_base: Annotated[
         int, typer.Option(min=0, help="other prompts a step, on which what the base says is kept")
     ] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="replace the adapter that the output folder holds")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="print JSON of what came of it; the steps go to stderr")
     ] = False,
@@ -129,6 +135,7 @@ def train_command(
         start,
         patience,
         keep_base,
+        force,
     )
     try:
         with said_on_stderr(as_json):

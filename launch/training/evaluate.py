@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -24,7 +24,7 @@ from rich.table import Table
 from gateway.errors import ConfigError, told
 from launch.base.progress import Report, silent, terminal_progress
 from launch.training.concept_scores import named_groups, pipeline_scores
-from launch.training.data.tasks import DEMO, EVERYDAY, SYSTEM_PROMPTS
+from launch.training.data.tasks import DEMO, EVERYDAY, SYSTEM_PROMPTS, DemoTask
 from launch.training.examples import Example, read_examples
 from launch.training.scores import (
     Interval,
@@ -94,12 +94,13 @@ def read_held_out(task: str, limit: int | None) -> list[Example]:
 
 def trial_of(task: str, data: Path | None, system: str | None, limit: int | None) -> Trial:
     """Own data or the demo's; own system prompt, or the data's, or the demo's. Raises ConfigError."""
-    path = data or DEMO / "heldout" / f"{task}.jsonl"
-    if data is None and not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl"))) or "none"
-        mend = f"name the task's examples; only those in {path.parent} come with data: {known}"
-        raise ConfigError("--data", task, mend)
-    file = read_examples(path)
+    folder = DEMO / "heldout"
+    known = [name for name in get_args(DemoTask) if (folder / f"{name}.jsonl").is_file()]
+    if data is None and task not in known:
+        shown = ", ".join(known) or "none"
+        mend = f"name its examples with --data; only those in {folder} come with data: {shown}"
+        raise ConfigError("--task", task, mend, code="training_data")
+    file = read_examples(data or folder / f"{task}.jsonl")
     examples = file.examples[:limit]
     longest = max(len(example.answer) for example in examples)
     prompt = system if system is not None else file.system or SYSTEM_PROMPTS.get(task)

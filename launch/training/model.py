@@ -81,7 +81,8 @@ def load_for_training(
 ) -> PeftModel:
     """The base, frozen, with an adapter on the linear layers of its last blocks, or of all.
 
-    It is fresh, or goes on from `start`. `attention`: see `attention_for`.
+    It is fresh, or goes on from `start`, with that one's rank, scale and layers. `attention`: see
+    `attention_for`.
 
     Nothing is computed backwards through blocks below the first one that has an adapter.
     """
@@ -93,42 +94,40 @@ def load_for_training(
     disable_progress_bar()
     set_seed(seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", thread_count())))
+    key, value = "--base", base
+    # peft would make the adapter float32 beside a bfloat16 base: `ExactAdamW` keeps the exact values.
+    as_base = {"autocast_adapter_dtype": False}
     try:
         dtype = quickest_dtype()
         plain = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=attention)
-        blocks = int(plain.config.num_hidden_layers)
-        settings = LoraConfig(
-            r=rank,
-            lora_alpha=2 * rank,
-            target_modules=LINEAR_LAYERS,
-            layers_to_transform=None if last_layers is None else list(range(blocks))[-last_layers:],
-            task_type="CAUSAL_LM",
-        )
-        # peft would make the adapter float32 beside a bfloat16 base: `ExactAdamW` keeps the exact values.
-        model = get_peft_model(plain, settings, autocast_adapter_dtype=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError("--base", base, f"cannot be trained on: {_first_line(error)}") from error
+        if start is not None:
+            key, value = "--start", str(start)
+            model = PeftModel.from_pretrained(plain, value, is_trainable=True, **as_base)
+        else:
+            blocks = int(plain.config.num_hidden_layers)
+            settings = LoraConfig(
+                r=rank,
+                lora_alpha=2 * rank,
+                target_modules=LINEAR_LAYERS,
+                layers_to_transform=None if last_layers is None else list(range(blocks))[-last_layers:],
+                task_type="CAUSAL_LM",
+            )
+            model = get_peft_model(plain, settings, **as_base)
+    except (OSError, ValueError, RuntimeError) as error:  # the last of torch, for shapes that do not fit
+        raise ConfigError(key, value, f"cannot be trained on: {_first_line(error)}") from error
     assert isinstance(model, PeftModel)
-    if start is not None:
-        load_weights(model, start)
     return model
 
 
 def load_weights(model: PeftModel, folder: Path) -> None:
-    """Give the model's adapter the weights of a saved one. Raises ConfigError where they do not fit."""
+    """Give the model's adapter the weights that it was saved with there. Raises ConfigError."""
     from peft import load_peft_weights, set_peft_model_state_dict
     from safetensors import SafetensorError
 
     try:
-        weights = load_peft_weights(str(folder), device="cpu")
-        own = {name.replace(".default.", "."): value for name, value in model.state_dict().items()}
-        wanted = {name: value.shape for name, value in own.items() if "lora_" in name}
-        if wanted != {name: value.shape for name, value in weights.items()}:
-            mend = "is an adapter of another rank, other layers or another base; give --rank as it has it"
-            raise ConfigError("--start", str(folder), mend)
-        set_peft_model_state_dict(model, weights)
+        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
     except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError("--start", str(folder), f"cannot be read: {_first_line(error)}") from error
+        raise ConfigError("--output", str(folder), f"cannot be read: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,15 +20,20 @@ RECORD = "training.json"
 OURS = frozenset({SETTINGS, WEIGHTS, RECORD, "README.md", "evaluation.json"})
 
 
-def check_output(folder: Path) -> None:
-    """Raises ConfigError where the folder holds anything that is no adapter: saving replaces it whole."""
+def check_output(folder: Path, *, replaced: bool) -> None:
+    """Raises ConfigError where the folder holds anything that is no adapter, since saving replaces it whole;
+    or an adapter, unless that is to be `replaced`.
+    """
     try:
         found = {path.name for path in folder.iterdir()} if folder.exists() else set()
         if found and (SETTINGS not in found or found - OURS):
             other = min(found - OURS, default="files")
             mend = f"holds {other}, and would be replaced whole; name a new folder, or one with an adapter"
             raise ConfigError("--output", str(folder), mend)
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        if found and not replaced:
+            mend = f"holds an adapter; --force replaces it, --start {folder} goes on from it, or name another"
+            raise ConfigError("--output", str(folder), mend)
+        Path(os.path.realpath(folder)).parent.mkdir(parents=True, exist_ok=True)
     except NotADirectoryError as error:
         raise ConfigError("--output", str(folder), "is a file; name a folder") from error
     except OSError as error:
@@ -39,9 +45,9 @@ def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping
 
     Raises ConfigError where it cannot be written; then the folder is as it was.
     """
-    output = output.absolute()
-    fresh = output.with_name(output.name + ".new")
-    old = output.with_name(output.name + ".old")
+    output = Path(os.path.realpath(output))  # of a link the folder it leads to: the link itself stays
+    # Hidden, since what stands there is deleted: `naming.old` is what people call an adapter that they keep.
+    fresh, old = (output.with_name(f".{output.name}.{part}") for part in ("new", "old"))
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -34,6 +34,7 @@ from launch.training.data.wordnet import DEFAULT_FOLDER
 from launch.training.examples import ExampleFile, read_examples
 from launch.training.kept import KEPT_PROMPTS, base_answers, kept_loss
 from launch.training.output import check_output, save_adapter
+from launch.training.start import check_start
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 DEMO_BASE_NAME = "SmolLM2-135M-Instruct"
 BATCH_EXAMPLES = {"concept": 8}
 DEFAULT_BATCH = 16
+DEFAULT_RANK = 16
 EPOCHS = 3
 LEAST_STEPS = 60
 CHECKPOINT_MINUTES = 4.0
@@ -62,7 +64,8 @@ class Training:
     steps: int | None = None
     max_minutes: float = 45.0
     seed: int = DEFAULT_SEED
-    rank: int = 16
+    rank: int | None = None
+    """None: `DEFAULT_RANK`, or as `start` has it."""
     last_layers: int | None = None
     peak_rate: float = 5e-4
     batch: int | None = None
@@ -70,11 +73,13 @@ class Training:
     max_tokens: int = 1024
     wordnet: Path = DEFAULT_FOLDER
     start: Path | None = None
-    """An adapter to go on from, of the same rank and layers."""
+    """An adapter to go on from, with its rank and layers."""
     patience: int = PATIENCE
     """Checkpoints without a lower loss after which it ends."""
     keep_base: int = 0
     """Other prompts a step on which what the base says is kept."""
+    force: bool = False
+    """Whether another adapter in the output folder may be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,10 @@ def prepare(asked: Training) -> Material:
     """Checks all that can be known first: names, folders, every line. Raises ConfigError."""
     checked_name("--task", asked.task)
     base, base_name = base_of(asked)
-    check_output(asked.output)
+    goes_on = asked.start is not None and os.path.realpath(asked.start) == os.path.realpath(asked.output)
+    check_output(asked.output, replaced=asked.force or goes_on)
+    if asked.start is not None:
+        check_start(asked.start, asked.task, base, base_name, asked.rank, asked.last_layers)
     file = examples_of(asked)
     system = system_of(asked, file)
     from launch.training.model import load_tokenizer, need_training_packages
@@ -239,7 +247,12 @@ def train(asked: Training) -> TrainResult:
     with terminal_progress() as report:
         report("loading the base", None)
         model = load_for_training(
-            material.base, asked.rank, asked.seed, asked.last_layers, asked.start, attention
+            material.base,
+            asked.rank or DEFAULT_RANK,
+            asked.seed,
+            asked.last_layers,
+            asked.start,
+            attention,
         )
         kept = base_answers(model, load_tokenizer(material.base), material.others, report)
     stop, curve = Stop(), Curve()
@@ -337,7 +350,7 @@ def _save(model: PeftModel, asked: Training, material: Material, result: TrainRe
     record = {
         "task": asked.task,
         "seed": asked.seed,
-        "rank": asked.rank,
+        "rank": model.peft_config["default"].r,
         "last_layers": asked.last_layers,
         "keep_base": asked.keep_base,
         "learning_rate": asked.peak_rate,

@@ -165,6 +165,15 @@ def test_what_cannot_be_written_is_one_line_with_the_mend(
     assert (OWN.read_text() if OWN.exists() else None) == before
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(folder: Path) -> None:
+    trained(folder / "naming")
+    OWN.symlink_to("there/shared.yaml")
+    for force in (False, True):
+        write_config(None, ["naming=./naming"], OWN, force=force)
+        assert (OWN.is_symlink(), (folder / "there" / "shared.yaml").is_file()) == (True, True)
+    assert load_config(OWN).tasks["naming"].adapter == folder / "naming"
+
+
 def test_force_overwrites(folder: Path) -> None:
     written(folder)
     write_config(None, ["one=one"], OWN, force=True)

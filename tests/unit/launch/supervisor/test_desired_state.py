@@ -51,6 +51,21 @@ def test_what_the_configuration_says_anyway_is_no_change(tmp_path: Path, store: 
     assert made.diff() == []
 
 
+def test_what_the_configuration_says_since_is_no_change_either(tmp_path: Path, store: StateStore) -> None:
+    made = desired_state(tmp_path, store)
+    said = made.settings("naming", None)["system"]
+    same = Wanted("naming", (Version("naming@2", "/n2", weight=100.0, settings={"system": said}),))
+    made.keep(same)
+    assert len(made.diff()) == 1
+    made.adopt(config_of(tmp_path), {"naming": same})
+    assert (made.diff(), made.desired) == ([], {"naming": same})
+    made.remove("naming")
+    made.adopt(config_of(tmp_path), {})
+    assert (made.diff(), made.desired) == ([], {})
+    made.adopt(config_of(tmp_path), CONFIGURED)  # what a command said still wins
+    assert [change["wanted"] for change in made.diff()] == [None]
+
+
 def test_task_is_removed_though_it_is_configured_and_one_by_command_is_forgotten(
     tmp_path: Path, store: StateStore
 ) -> None:

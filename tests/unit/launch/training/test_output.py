@@ -13,11 +13,15 @@ from launch.training.output import check_output
 def test_an_output_folder_with_anything_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"holds mine\.txt"):
-        check_output(tmp_path)
+        check_output(tmp_path, replaced=True)
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"holds mine\.txt"):
-        check_output(tmp_path)
+        check_output(tmp_path, replaced=True)
     with pytest.raises(ConfigError, match="is a file"):
-        check_output(tmp_path / "mine.txt")
+        check_output(tmp_path / "mine.txt", replaced=True)
     (tmp_path / "mine.txt").unlink()
-    check_output(tmp_path)
+    check_output(tmp_path, replaced=True)
+    with pytest.raises(ConfigError, match=rf"--output: {tmp_path}: holds an adapter; --force replaces it"):
+        check_output(tmp_path, replaced=False)
+    (tmp_path / "adapter_config.json").unlink()
+    check_output(tmp_path, replaced=False)

@@ -101,6 +101,25 @@ def test_training_leaves_an_adapter_that_the_intake_takes(base: Path, data: Path
     assert (record["task"], record["system"], record["steps"]) == ("colour", "say", 80)
 
 
+def test_an_adapter_is_replaced_only_where_that_is_asked_for_or_it_goes_on(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    link, folder = tmp_path / "colour", tmp_path / "far" / "colour"
+    folder.mkdir(parents=True)
+    link.symlink_to(folder)
+    for name in ("colour.old", "colour.new"):
+        (folder.with_name(name)).mkdir()
+    train(asked(base, data, link, steps=2))
+    first = (folder / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="holds an adapter; --force replaces it, --start"):
+        prepare(asked(base, data, link))
+    train(asked(base, data, link, steps=1, force=True))
+    train(asked(base, data, link, steps=2, start=folder))
+    assert (folder / "adapter_model.safetensors").read_bytes() != first
+    assert link.is_symlink()
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["colour", "colour.new", "colour.old"]
+
+
 def test_training_is_the_same_for_the_same_seed(base: Path, data: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / name for name in ("one", "two", "three")]
     for output, seed in zip(outputs, (1, 1, 2), strict=True):
