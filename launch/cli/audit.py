@@ -24,9 +24,10 @@ def audit_command(
     as_json: JsonOption = False,
 ) -> None:
     """Commands and their outcome, and keys that were refused; needs no launch."""
-    log = AuditLog(state_folder(config, state_dir))
+    folder = state_folder(config, state_dir)
+    log = AuditLog(folder)
     entries = list(log.entries(time.time() - duration_s(since, "--since")))
-    nothing = [f"nothing in the last {since}"]
+    nothing = [f"nothing in the last {since} in {folder}"]
     show({"entries": entries}, as_json, lambda: map(line_of, entries) if entries else nothing)
 
 

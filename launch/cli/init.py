@@ -124,6 +124,8 @@ def _base_named_in(folder: Path) -> str:
 def _given(base: str) -> str:
     """As the shell means it: a path begins here, not at the configuration's folder. Raises ConfigError."""
     path = Path(os.path.expanduser(base))
+    if base.startswith("demo:") and base != DEMO_BASE:
+        raise ConfigError("--base", base, f"the only demo base is {DEMO_BASE}")
     if base.startswith((".", "/", "~")) and not path.is_dir():
         raise ConfigError("--base", base, "no such folder; name a model's folder or a hub id")
     return str(path.absolute()) if path.is_dir() else base

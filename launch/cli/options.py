@@ -49,7 +49,9 @@ DemoOption = Annotated[
         "--config", "-c", help="the configuration (YAML)", callback=_chosen_demo, show_default="the demo's"
     ),
 ]
-StateOption = Annotated[Path | None, typer.Option("--state-dir", help="over the configuration's own")]
+StateOption = Annotated[
+    Path | None, typer.Option("--state-dir", file_okay=False, help="over the configuration's own")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 UrlOption = Annotated[
     str | None, typer.Option(help="the gateway's; default: the one that runs here, else by the configuration")

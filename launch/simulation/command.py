@@ -49,7 +49,9 @@ def simulate_command(
     zipf: Annotated[float, typer.Option(min=0, help="the k-th is asked for 1/k^this as often")] = 1.0,
     arrivals: Annotated[str, typer.Option(help=f"with commas: {', '.join(PATTERNS)}")] = "poisson",
     load: Annotated[str, typer.Option(help="shares of what the engines can do, with commas")] = "0.2,0.4,0.6",
-    duration_s: Annotated[float, typer.Option(min=1, help="simulated; a fifth of it is warm-up")] = 150.0,
+    duration_s: Annotated[
+        float, typer.Option(min=1, max=1e6, help="simulated; a fifth of it is warm-up")
+    ] = 150.0,
     prompt_tokens: Annotated[
         int, typer.Option(min=1, help="on average; recorded arrivals have theirs")
     ] = 500,
@@ -85,8 +87,12 @@ def simulate_command(
     if replay:
         _replay(str(replay), speed, as_json=as_json)
         return
-    if svg is not None and not svg.parent.is_dir():
-        raise ConfigError("--svg", str(svg), "its folder is not there")
+    if svg is not None:
+        try:  # before the minutes that a simulation takes
+            svg.open("a").close()
+        except OSError as error:
+            mend = f"cannot be written: {error.strerror}; name another file"
+            raise ConfigError("--svg", str(svg), mend) from error
     chosen = _words("--policy", policy, [*NAMES, *BOUNDS])
     patterns = _words("--arrivals", arrivals, list(PATTERNS))
     console = Console(highlight=False, stderr=as_json)

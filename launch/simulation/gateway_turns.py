@@ -86,7 +86,7 @@ class GatewayTurns:
         if self._placer.due_s <= now:
             self._placer.replan(now)
             self._follow()
-            # One that waits may have a home now at which nothing is in flight: no end would have it looked at.
+            # One that waits may have a home now where nothing is in flight: no end would have it looked at.
             self._again |= {name: now for name, waiting in self._at.items() if waiting}
         for name in [each for each, at_s in self._again.items() if at_s <= now]:
             del self._again[name]

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -289,6 +290,17 @@ async def evaluate(
     return measures, runs
 
 
+def check_writable(option: str, folder: Path) -> None:
+    """Makes the folder where it is not there. Raises ConfigError where nothing can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        mend = f"cannot be written: {error.strerror}; name another folder"
+        raise ConfigError(option, str(folder), mend) from error
+
+
 def write_samples(path: Path, examples: Sequence[Example], answers: Answers) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -333,6 +345,9 @@ def evaluate_command(
         trials = pipeline_trials(pipeline, limit)
     else:
         trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
+    for option, folder in (("--output", output), ("--samples", samples)):
+        if folder is not None:
+            check_writable(option, folder)  # told before the minutes that the answers take
     with terminal_progress(quiet=as_json) as progress:
         measures, runs = asyncio.run(
             evaluate(

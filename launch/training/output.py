@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError
@@ -33,7 +34,11 @@ def check_output(folder: Path, *, replaced: bool) -> None:
         if found and not replaced:
             mend = f"holds an adapter; --force replaces it, --start {folder} goes on from it, or name another"
             raise ConfigError("--output", str(folder), mend)
-        Path(os.path.realpath(folder)).parent.mkdir(parents=True, exist_ok=True)
+        real = Path(os.path.realpath(folder))
+        real.parent.mkdir(parents=True, exist_ok=True)
+        # Told before the training and not after it: a folder is made beside, as `save_adapter` makes one.
+        with TemporaryDirectory(prefix=f".{real.name}.", dir=real.parent):
+            pass
     except NotADirectoryError as error:
         raise ConfigError("--output", str(folder), "is a file; name a folder") from error
     except OSError as error:

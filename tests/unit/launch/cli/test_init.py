@@ -148,6 +148,7 @@ def written(folder: Path) -> None:
         (unnamed, {"adapters": ["one=none"]}, "--adapter one: .*none: no such folder"),
         (unnamed, {"adapters": ["one=hf://a/b"]}, "lora-gateway adapters add one hf://a/b"),
         (unnamed, {"adapters": ["one=one"], "base": "./none"}, "--base: ./none: no such folder"),
+        (unnamed, {"adapters": [], "base": "demo:other"}, "--base: demo:other: the only demo base is demo:"),
         (unnamed, {"adapters": ["one"]}, "write NAME=FOLDER"),
         (unnamed, {"adapters": ["a b=one"]}, "write NAME=FOLDER"),
         (unnamed, {"adapters": ["one=one", "one=two"]}, "a name is given twice"),

@@ -69,6 +69,17 @@ def test_a_state_directory_in_the_home_of_nobody_is_taken_as_a_shell_would(
     assert changed.state_dir == tmp_path / "~nosuch" / "x"
 
 
+@pytest.mark.parametrize("command", ["logs", "audit", "status"])
+def test_a_state_directory_that_is_a_file_is_said_so(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--state-dir", "file"])
+    assert (ended.value.code, "is a file" in capsys.readouterr().err) == (2, True)
+
+
 def test_taken_gateway_port_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

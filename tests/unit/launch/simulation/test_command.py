@@ -64,6 +64,7 @@ def test_it_prints_json_and_draws(tmp_path: Path) -> None:
         (("--load", "nan"), "--load"),
         (("--load", "0.2,inf"), "--load"),
         (("--svg", "/no/such/folder/found.svg"), "--svg"),
+        (("--svg", "/proc"), "--svg"),
         (("--engine", "no-such-file"), "--engine"),
     ],
 )
@@ -73,6 +74,7 @@ def test_what_it_does_not_know_is_said(arguments: tuple[str, str], said: str) ->
 
 
 def test_too_short_a_time_is_said() -> None:
+    assert run("--duration-s", "inf")[0] == 2  # nor has it an end
     with pytest.raises(ConfigError, match=r"--duration-s.*no request came after the warm-up"):
         run("--replicas", "1", "--adapters", "1", "--load", "0.01", "--duration-s", "1")
 

@@ -65,3 +65,17 @@ def test_a_client_that_leaves_makes_way() -> None:
     told([hold, gone, gone_too], made, 70.0)
     assert gone.first_s < 0 < gone_too.first_s
     assert engines[0].in_flight == 1
+
+
+def test_who_waits_goes_to_a_home_that_a_plan_has_just_made() -> None:
+    figures = speed(load_s=0.0)
+    engines = [SimulatedEngine(name, figures) for name in ("engine-0", "engine-1")]
+    placer = Placer(engines, "ab", Rules(min_replicas=1), every_s=5.0)
+    here = placer.homes["a"][0]
+    placer.homes = {"a": (here,), "b": (here,)}  # both on one, which a holds on to
+    for name in placer.holds:
+        placer.holds[name] = {"a", "b"} if name == here else set()
+    made = World(engines, GatewayTurns(engines, placer, 0.5, random.Random(1)), 60.0)
+    hold, waits = Request(0.0, "a", 0, 100_000), Request(1.0, "b", 0, 1)
+    told([hold, waits], made, 10.0)
+    assert 5.0 <= waits.first_s < 5.5

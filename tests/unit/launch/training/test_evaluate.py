@@ -116,6 +116,14 @@ def test_train_and_evaluate_are_commands_with_help() -> None:
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
 
 
+@pytest.mark.parametrize("option", ["--output", "--samples"])
+def test_a_folder_that_cannot_be_written_is_said_before_anybody_is_asked(option: str) -> None:
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    ran = CliRunner().invoke(app, ["--task", "naming", "--url", "http://127.0.0.1:9", option, "/proc/none"])
+    assert str(ran.exception).startswith(f"{option}: /proc/none: cannot be written: ")
+
+
 def test_a_pipeline_is_asked_as_clients_ask_it_and_a_failed_answer_counts_nothing() -> None:
     held, everyday = pipeline_trials("concept-naming", 2)
     assert (held.data, everyday.data, len(held.examples)) == ("concept", "everyday", 2)

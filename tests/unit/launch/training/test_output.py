@@ -25,3 +25,10 @@ def test_an_output_folder_with_anything_else_is_never_replaced(tmp_path: Path) -
         check_output(tmp_path, replaced=False)
     (tmp_path / "adapter_config.json").unlink()
     check_output(tmp_path, replaced=False)
+
+
+def test_where_nothing_can_be_written_is_said_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--output: /proc/adapter: cannot be written"):
+        check_output(Path("/proc/adapter"), replaced=False)
+    check_output(tmp_path / "far" / "adapter", replaced=False)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "far"]
