@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from gateway.admission.turns.fair_turns import Whose
 
@@ -19,7 +20,8 @@ class Concurrency:
 
     def __init__(self, most: int) -> None:
         self._free = self._most = most
-        self._turns: dict[Whose, asyncio.Lock] = {}
+        # Of those that hold a turn or wait for one: the last that does takes the lock with it.
+        self._turns: WeakValueDictionary[Whose, asyncio.Lock] = WeakValueDictionary()
         self._taken: dict[str, Counter[Whose]] = {}
         """By tenant, and by whose turn it is."""
         self._waiting: list[tuple[Whose, asyncio.Future[None]]] = []

@@ -113,6 +113,7 @@ async def test_one_keys_batches_come_one_after_another() -> None:
 
     await asyncio.gather(batch("1"), batch("2"))
     assert order == ["1 begins", "1 ends", "2 begins", "2 ends"]
+    assert not places._turns  # of a key whose batches have ended nothing is kept
 
 
 @virtual
