@@ -275,8 +275,8 @@ class Dialect(ABC):
         """An error in the API's envelope: OpenAI's."""
         return _encode(error.envelope)
 
-    def model_entry(self, model: ListedModel, title: str) -> object:
-        """A model of `/v1/models` in the API's form; `title` is its name for people."""
+    def model_entry(self, model: ListedModel) -> object:
+        """A model of `/v1/models` in the API's form."""
         return model
 
     def model_list(self, models: list[ListedModel]) -> object:

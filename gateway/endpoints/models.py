@@ -53,7 +53,7 @@ class ModelsEndpoint:
         of_all = self._of_all()
         if name is not None:
             route = permitted_route(table, principal, name)
-            return dialect.model_entry(self._listed(route, name, of_all), route.description or route.name)
+            return dialect.model_entry(self._listed(route, name, of_all))
         names = principal.visible(table.routes)
         return dialect.model_list([self._listed(table.routes[model], model, of_all) for model in names])
 

@@ -219,8 +219,8 @@ class _Anthropic(Dialect):
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         return envelope(error.status, error.message, request_id)
 
-    def model_entry(self, model: ListedModel, title: str) -> object:
-        return model_entry(model, title)
+    def model_entry(self, model: ListedModel) -> object:
+        return model_entry(model)
 
     def model_list(self, models: list[ListedModel]) -> object:
         return model_list(models)

@@ -39,13 +39,13 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
     )
 
 
-def model_entry(model: ListedModel, title: str) -> dict[str, object]:
-    """A model; `title` is its name for people."""
+def model_entry(model: ListedModel) -> dict[str, object]:
+    """A model; its name for people is what it does."""
     created = datetime.datetime.fromtimestamp(model.created, datetime.UTC)
     return {
         "type": "model",
         "id": model.id,
-        "display_name": title,
+        "display_name": model.description or model.id,
         "created_at": created.isoformat().replace("+00:00", "Z"),
         "max_input_tokens": model.max_model_len,
         "max_tokens": model.max_model_len,
@@ -55,5 +55,4 @@ def model_entry(model: ListedModel, title: str) -> dict[str, object]:
 def model_list(models: list[ListedModel]) -> dict[str, object]:
     """All models on one page."""
     ids: list[str | None] = [model.id for model in models] or [None]
-    entries = [model_entry(model, model.description or model.id) for model in models]
-    return {"data": entries, "has_more": False, "first_id": ids[0], "last_id": ids[-1]}
+    return {"data": [*map(model_entry, models)], "has_more": False, "first_id": ids[0], "last_id": ids[-1]}

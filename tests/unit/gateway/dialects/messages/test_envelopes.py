@@ -29,7 +29,7 @@ def test_an_error_has_its_type_by_its_status_and_the_requests_id(status: int, ki
 
 
 def test_a_model_has_a_title_and_a_date() -> None:
-    entry = model_entry(MODEL, "Names")
+    entry = model_entry(msgspec.structs.replace(MODEL, description="Names"))
     assert entry == {
         "type": "model",
         "id": "naming",
@@ -45,7 +45,7 @@ def test_a_model_has_a_title_and_a_date() -> None:
 
 
 def test_openais_form_is_the_entry_itself() -> None:
-    assert CHAT.model_entry(MODEL, "Names") is MODEL
+    assert CHAT.model_entry(MODEL) is MODEL
     assert CHAT.model_list([MODEL]) == {"object": "list", "data": [MODEL]}
 
 
