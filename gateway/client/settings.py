@@ -97,7 +97,7 @@ def wanted(
         )
     folders = {task: _folder(f"{task}{ADAPTER_PATH}", value) for task, value in adapters.items()}
     document = _document(base_model_path, auto_unload, given, folders, tasks or {}, pipelines, env)
-    return Start(document, Path(state_dir or STATE_DIR).expanduser().absolute(), folders)
+    return Start(document, Path(os.path.expanduser(state_dir or STATE_DIR)).absolute(), folders)
 
 
 def environment_target() -> Target | None:
@@ -154,7 +154,7 @@ def _folder(argument: str, value: object) -> str:
     """Raises InvalidArgument where there is nothing."""
     if not isinstance(value, (str, Path)):
         raise InvalidArgument(argument, f"{value!r} is no path")
-    path = Path(value).expanduser().absolute()
+    path = Path(os.path.expanduser(value)).absolute()
     if not path.exists():
         raise InvalidArgument(argument, f"{path} does not exist; give the adapter's folder")
     return str(path)
@@ -163,7 +163,7 @@ def _folder(argument: str, value: object) -> str:
 def _base(value: str | Path) -> str:
     """A folder that exists, the demo's base, or a hub's `owner/name`. Raises InvalidArgument."""
     text = str(value)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.exists():
         return str(path.absolute())
     if text == DEMO_BASE:

@@ -215,10 +215,7 @@ def _add_from(env: Mapping[str, str], document: dict[str, object], section: str)
 
 def _at_home(place: str) -> Path:
     """With `~` as the user's folder; of a user that does not exist it stays, and no file is found there."""
-    try:
-        return Path(place).expanduser() if place.startswith("~") else Path(place)
-    except RuntimeError:
-        return Path(place)
+    return Path(os.path.expanduser(place))
 
 
 def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.client.concepts import PIPELINE, pipeline
+from gateway.client.errors import InvalidArgument
 from gateway.client.settings import CONTRACTS, Start, wanted
 from gateway.config.document import load_config
 from tests.unit.gateway.client.test_transport import ROOT
@@ -38,3 +39,16 @@ def test_paths_of_the_quick_reference_make_its_configuration(tmp_path: Path) -> 
     unloading = wanted({}, base_model_path=base, auto_unload=True)
     assert isinstance(unloading, Start)
     assert unloading.document["base"]["idle_unload"] == "15m"
+
+
+def test_home_that_is_nobodys_is_told_as_any_place_where_nothing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgument, match=r"base_model_path: ~nosuch/x does not exist; give a folder"):
+        wanted({}, base_model_path="~nosuch/x")
+    with pytest.raises(InvalidArgument, match=r"naming_adapter_path: .*~nosuch/x does not exist; give"):
+        wanted({}, base_model_path="a/b", naming_adapter_path="~nosuch/x")
+    start = wanted({}, base_model_path="a/b", state_dir="~nosuch/x")
+    assert isinstance(start, Start)
+    assert start.state_dir == tmp_path / "~nosuch" / "x"  # as the command line has it
