@@ -276,14 +276,14 @@ class Gateway:
         await send_error(send, refusal, Head(scope["headers"]).request_id)
 
     def _note_bad_keys(self, address: str, count: int) -> None:
-        self._audit.write("unknown API key", address or "unknown address", 401, count=count)
+        self._audit.write_soon("unknown API key", address or "unknown address", 401, count=count)
 
     def _tenant_of(self, key: str) -> str:
         known = self.replicas.config.keys.get(key)
         return (known and known.tenant) or ""
 
     def _note_refused(self, key: str, code: str, status: int, count: int) -> None:
-        self._audit.write("refused", key or "no key", status, code=code, count=count)
+        self._audit.write_soon("refused", key or "no key", status, code=code, count=count)
 
     def _waiting(self, task: str, change: int) -> None:
         """A request waits for a place, or no longer does."""
@@ -358,6 +358,7 @@ class Gateway:
             await self.trials.stop()
             self._bad_keys.close()
             self._refused.close()
+            await self._audit.written()
             # After `upkeep`, which takes shares, and while there is a way to give them back.
             await self.quotas.leave()
             if self._link is not None:

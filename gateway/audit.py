@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gateway.errors import NOT_JSON
@@ -38,6 +40,7 @@ class AuditLog:
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._file = folder / FILE
         self._now = now
+        self._thread = ThreadPoolExecutor(1)  # not the loop's own, of which several would mix the lines
 
     def write(self, action: str, who: str, status: int, **facts: object) -> None:
         """`action` as a method and path, `status` as HTTP has it; `facts` that are None are left out, and
@@ -52,6 +55,14 @@ class AuditLog:
             append_lines(self._file, line, most_bytes=MOST_BYTES, kept=KEPT_FILES, synced=status < 400)
         except OSError as error:
             logger.error("the audit log misses %s by %s: %s", action, who, error)
+
+    def write_soon(self, action: str, who: str, status: int, **facts: object) -> None:
+        """As `write`, in a thread: the event loop waits for no disk."""
+        self._thread.submit(self.write, action, who, status, **facts)
+
+    async def written(self) -> None:
+        """What `write_soon` was given has been written."""
+        await asyncio.wrap_future(self._thread.submit(int))  # the thread is at it when all before is done
 
     def entries(self, since: float = 0.0) -> Iterator[Entry]:
         """Those from `since` (unix seconds) on, oldest first; a line that is none is left out."""

@@ -6,6 +6,7 @@ on but names that were checked.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -42,6 +43,8 @@ ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
 Noted = Mapping[str, msgspec.Raw | str]
 NOTHING: Noted = MappingProxyType({})
 ADD = ("POST", "/adapters")
+HANDED_ON = 202
+"""What the log says of a command whose outcome the gateway's own end kept it from."""
 NOT_KEPT = [(b"cache-control", b"no-store")]
 """An answer may hold a new key."""
 KEYS_MEND = (
@@ -159,7 +162,11 @@ class AdminCommand:
                 fields[operators.TENANT] = principal.tenant
             body = b"" if command.fields is None else msgspec.json.encode(fields)
             # Whoever leaves now does not stop it: the control plane goes on either way.
-            status, answer = await administration.ask(command.method, path, body)
+            try:
+                status, answer = await administration.ask(command.method, path, body)
+            except asyncio.CancelledError:  # the gateway ends, and nobody here will know the outcome
+                await self._note(scope, head, who, HANDED_ON, fields)
+                raise
             shown = operators.visible(principal, status, answer, task) if operator else answer
         except ClientLeft:
             return

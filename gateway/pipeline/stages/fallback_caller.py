@@ -65,11 +65,13 @@ class FallbackCaller:
         """A record of its own for what is asked elsewhere; the engine's has ended with `error`."""
         engine = self.engine
         exchange = Exchange(engine.metrics, engine.request_id, CHAT, PIPELINE)
-        exchange.reservation, exchange.key = engine.part, engine.key
+        exchange.reservation, exchange.key, exchange.tenant = engine.part, engine.key, engine.tenant
         begun = False
         try:
             with self.fallbacks.taking(error, exchange, engine.routes[task], fields_of(body)) as taken:
                 begun = True
+                if engine.trace is not None:
+                    exchange.trace = engine.trace.child()
                 yield exchange, taken
                 exchange.finished()
         except RequestError as failure:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gateway.audit import AuditLog
-from gateway.endpoints.administration.commands import COMMANDS, MAX_BODY_BYTES, Command
+from gateway.endpoints.administration.commands import COMMANDS, HANDED_ON, MAX_BODY_BYTES, Command
 from tests.fakes.plant import PlantOptions, adapter_folder, plant
 from tests.support.stack import Stack, eventually, stack
 
@@ -36,6 +36,12 @@ KEYS: dict[str, object] = {
 }
 
 
+def set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class FakeControl:
     """Answers every command alike, and keeps what came."""
@@ -45,6 +51,8 @@ class FakeControl:
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     leave: bool = False
     """Close the connection instead of answering."""
+    hold: asyncio.Event = field(default_factory=set_event)
+    """Answers wait for it."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -68,6 +76,7 @@ class FakeControl:
             self.asked.append((f"{method} {path}", body))
             if self.leave:
                 raise ConnectionError
+            await self.hold.wait()
             head = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n" % (self.status, len(self.body))
             writer.write(head + self.body)
 
@@ -120,6 +129,23 @@ async def test_nobody_waits_while_the_log_of_commands_is_synced(
         assert not command.done()
         answered.set()
         assert (await command).status_code == 200
+
+
+async def test_nobody_waits_while_the_log_of_refused_keys_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, answered = [], threading.Event()
+
+    def write(_: AuditLog, action: str, *__: object, **___: object) -> None:
+        assert answered.wait(60)
+        written.append(action)
+
+    monkeypatch.setattr(AuditLog, "write", write)
+    async with administered(tmp_path) as client:
+        assert (await client.ask("GET", "/v1/models", key="sk-wrong")).status_code == 401
+        assert not written
+        answered.set()
+    assert written == ["unknown API key"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda one: f"{one.method} {one.path}")
@@ -350,6 +376,20 @@ async def test_whoever_is_refused_again_and_again_fills_no_log(tmp_path: Path) -
         ("team", "refused", 403, 5),
         ("root", "refused", 409, 3),
     ]
+
+
+async def test_a_command_that_the_gateways_end_cuts_off_is_noted(tmp_path: Path) -> None:
+    async with administered(tmp_path) as client:
+        client.control.hold.clear()
+        command = asyncio.create_task(client.ask("POST", "/admin/keys", {"name": "ci"}))
+        await eventually(lambda: bool(client.control.asked))
+        for task in client.stack.server.tasks:
+            task.cancel()
+        await asyncio.gather(command, return_exceptions=True)
+        client.control.hold.set()
+    (entry,) = AuditLog(tmp_path).entries()
+    assert (entry["who"], entry["action"], entry["status"]) == ("root", "POST /admin/keys", HANDED_ON)
+    assert entry["name"] == "ci"
 
 
 @pytest.mark.parametrize("value", [b"1e400", b"-1e400", b"9" * 5000])

@@ -16,6 +16,7 @@ from gateway.pipeline.stages.fallback_caller import FallbackCaller
 from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.routing.table import Contract, Route
+from gateway.traces.trace import Ended
 
 pytestmark = pytest.mark.anyio
 MODEL = "openai/other"
@@ -23,6 +24,7 @@ FALLBACK = FallbackConfig.model_validate({"model": MODEL, "when": ["failed"]})
 ROUTE = Route("naming", "task", Contract(None, {}, None, fallback=FALLBACK), "naming@b")
 BODY: JsonObject = {"messages": [{"role": "user", "content": "cat"}]}
 OURS = Answer("ours", TokenUsage(1, 1), "naming@b", "stop")
+FULL = Unavailable("Full.", code="overloaded")
 GONE = EngineError("The engine is gone.", code="engine_unreachable")
 
 
@@ -34,13 +36,28 @@ def chunk(text: str, **more: object) -> JsonObject:
     return document  # type: ignore[no-any-return]
 
 
+class Trace:
+    """Of the client's request; notes how those of its calls ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[Trace] = []
+        self.heard: list[Ended] = []
+
+    def child(self) -> Trace:
+        self.begun.append(Trace())
+        return self.begun[-1]
+
+    def ended(self, how: Ended) -> None:
+        self.heard.append(how)
+
+
 class Engine:
     """Says its words, then fails if it is told to."""
 
     def __init__(self, *words: str, error: RequestError | None = None) -> None:
         self._words, self._error = words, error
         self.metrics, self.request_id, self.routes = Metrics.single(), b"r-1", {"naming": ROUTE}
-        self.part, self.key = None, ""
+        self.part, self.key, self.tenant, self.trace = None, "", "t", Trace()
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         if self._error is not None:
@@ -123,7 +140,7 @@ async def test_after_the_engines_first_word_nobody_else_goes_on() -> None:
     assert not caller.provider.asked
 
 
-@pytest.mark.parametrize("error", [InvalidRequest("No."), Unavailable("Full.", code="overloaded")])
+@pytest.mark.parametrize("error", [InvalidRequest("No."), FULL])
 async def test_what_the_policy_does_not_cover_stays_as_it_is(error: RequestError) -> None:
     caller = Caller(Engine(error=error))
     with pytest.raises(type(error)) as raised:
@@ -149,3 +166,24 @@ async def test_a_stream_that_is_not_read_on_ends_where_it_is_made() -> None:
     assert caller.provider.open == 0
     (counted,) = caller.outcomes()
     assert 'outcome="cancelled"' in counted
+
+
+async def test_what_is_asked_elsewhere_is_a_span_of_its_own() -> None:
+    engine = Engine(error=GONE)
+    caller = Caller(engine)
+    await caller.answer("naming", BODY)
+    _ = [delta async for delta in caller.deltas("naming", BODY)]
+    for each in engine.trace.begun:
+        (how,) = each.heard
+        assert (how.model, how.adapter, how.status, how.completion_tokens) == ("naming", MODEL, 200, 2)
+        assert how.attributes["tenant"] == "t"
+    assert len(engine.trace.begun) == 2
+
+
+async def test_a_fallback_that_fails_ends_its_span_with_the_error_and_none_is_made_unasked() -> None:
+    failed, kept = Engine(error=GONE), Engine(error=FULL)
+    for engine in (failed, kept):
+        with pytest.raises(RequestError):
+            await Caller(engine, Provider(ProviderFailed("down"))).answer("naming", BODY)
+    assert [how.error for each in failed.trace.begun for how in each.heard] == [GONE.code]
+    assert not kept.trace.begun
