@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
@@ -103,6 +103,8 @@ class Dialect(ABC):
     """Of those that are taken, the ones whose value is looked at."""
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What a task's defaults are called here, where that is not their name in a chat."""
+    rewritten: ClassVar[Mapping[str, Callable[[msgspec.Raw], msgspec.Raw]]] = MappingProxyType({})
+    """Of a task's defaults, which are a chat's, those that have another form here."""
     lengths: tuple[str, ...] = ()
     """What bounds an answer's length, the one that counts first; none where a request has several prompts."""
     listed: str = ""
@@ -243,10 +245,11 @@ class Dialect(ABC):
         """
         for key, value in defaults.items():
             name = self.renamed.get(key, key)
+            write = self.rewritten.get(key, _as_it_is)
             if name == effort_in:
-                with_member(fields, name, "effort", value)
+                with_member(fields, name, "effort", write(value))
             elif name in self.passed and name not in fields:
-                fields[name] = value
+                fields[name] = write(value)
 
     def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
         """Where the engine schedules by priority: a larger number comes later, 0 is a client's own."""
@@ -330,6 +333,10 @@ class Dialect(ABC):
     def last_event(self, error_body: bytes) -> bytes:
         """An error as the last event of a stream. In JSON a line break only stands between two tokens."""
         return b"data: " + one_line(error_body) + b"\n\n"
+
+
+def _as_it_is(value: msgspec.Raw) -> msgspec.Raw:
+    return value
 
 
 def _one_less(place: re.Match[str]) -> str:

@@ -31,6 +31,20 @@ _OF_A_FUNCTION = ("function", "parameters", "input_schema")
 """What has one of these is a client's function, whatever its type says."""
 
 
+class _Tool(msgspec.Struct):
+    """Of a chat's tool what it is."""
+
+    function: Fields
+
+
+_decode_tools = msgspec.json.Decoder(list[_Tool]).decode
+
+
+def functions_of(tools: msgspec.Raw) -> list[Fields]:
+    """The functions of a task's default `tools`, which the configuration has checked."""
+    return [tool.function for tool in _decode_tools(tools)]
+
+
 def tools(
     kinds: Collection[str | None],
     none: JsonValue,

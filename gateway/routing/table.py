@@ -175,7 +175,7 @@ def _contract(name: str, task: TaskConfig) -> Contract:
     system, schema = task.system, task.schema_
     return Contract(
         system_message=None if system is None else msgspec.json.encode({"role": "system", "content": system}),
-        defaults={key: _json(value) for key, value in task.defaults.items()},
+        defaults={key: _json(value) for key, value in task.defaults.items() if value is not None},
         response_format=None if schema is None else _json(response_format(name, schema)),
         system=None if system is None else _json(system),
         schema=None if schema is None else _json(schema),

@@ -38,6 +38,23 @@ def _with_an_end(value: object) -> object:
     return value
 
 
+def _is_function(value: JsonValue) -> bool:
+    """Whether it is a function, or the choice of one, as a chat has both."""
+    inner = value.get("function") if isinstance(value, dict) and value.get("type") == "function" else None
+    return isinstance(inner, dict) and isinstance(inner.get("name"), str)
+
+
+def _check_tools(tools: JsonValue, choice: JsonValue) -> None:
+    """Raises ValueError for what cannot be written as every API has it."""
+    function = (
+        "{type: function, function: {name: …}}, as a chat has it; /v1/messages and /v1/responses get theirs"
+    )
+    if tools is not None and not (isinstance(tools, list) and tools and all(map(_is_function, tools))):
+        raise ValueError(f"tools must list functions, each {function}")
+    if choice not in (None, "none", "auto", "required") and not _is_function(choice):
+        raise ValueError(f"tool_choice must be none, auto, required or {function}")
+
+
 def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Also without what YAML has and no request: `yes` where a text is meant.
 
@@ -47,6 +64,7 @@ def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     listed = stop if isinstance(stop, list) else [] if stop is None else [stop]
     if not all(isinstance(one, str) for one in listed):
         raise ValueError("stop must be a text or list texts; write numbers, yes and no in quotes")
+    _check_tools(value.get("tools"), value.get("tool_choice"))
     numbers = SamplingNumbers.model_validate(value)
     most = numbers.max_tokens if numbers.max_completion_tokens is None else numbers.max_completion_tokens
     if most is not None and most < (numbers.min_tokens or 0):

@@ -39,6 +39,7 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.prompt_faults import Form
 from gateway.dialects.request_body import Fields, encode_fields, given, raw_of, says_system, with_member
+from gateway.dialects.tools import functions_of
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
@@ -57,6 +58,9 @@ FORM = Form(
     roles=("user", "assistant", "system"),
     silent=False,
 )
+_NO_EFFORT, _MINIMAL, _LOW = (msgspec.Raw(b'"%b"' % effort) for effort in (b"none", b"minimal", b"low"))
+_DISABLED = msgspec.Raw(b'{"type":"disabled"}')
+_ANY_ARGUMENTS = msgspec.Raw(b'{"type":"object"}')
 LEAST_BUDGET = 1024
 """Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
 
@@ -241,6 +245,17 @@ class _Anthropic(Dialect):
         return b"event: error\ndata: " + one_line(error_body) + b"\n\n"
 
 
+def _listed(stop: msgspec.Raw) -> msgspec.Raw:
+    """OpenAI's `stop` may be one string."""
+    return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
+
+
+def _tools(tools: msgspec.Raw) -> msgspec.Raw:
+    """A chat's `tools`, of which a function may leave out its parameters."""
+    functions = functions_of(tools)
+    return raw_of([{"input_schema": each.pop("parameters", _ANY_ARGUMENTS), **each} for each in functions])
+
+
 class Messages(_Anthropic):
     """`/v1/messages`: which of Anthropic's parameters are passed on, mere labels or refused."""
 
@@ -287,6 +302,14 @@ class Messages(_Anthropic):
         }
     )
     renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
+    rewritten = MappingProxyType(
+        {
+            **dict.fromkeys(("stop", "stop_sequences"), _listed),
+            "reasoning_effort": lambda effort: _LOW if effort == _MINIMAL else effort,
+            "tools": _tools,
+            "tool_choice": lambda choice: raw_of(tool_choice.respelled(msgspec.json.decode(choice))),
+        }
+    )
 
     def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
         # Before the rules, which may take messages out: a place is told in the client's own count.
@@ -307,10 +330,13 @@ class Messages(_Anthropic):
     def apply_contract(self, fields: Fields, route: Route) -> None:
         super().apply_contract(fields, route)
         contract = route.contract
-        defaults = {
-            key: _listed(raw) if key in ("stop", "stop_sequences") else raw
-            for key, raw in contract.defaults.items()
-        }
+        defaults = contract.defaults
+        if defaults.get("reasoning_effort") == _NO_EFFORT:
+            # No effort of this API's: thinking is turned off, where the client says nothing of either.
+            defaults = {key: raw for key, raw in defaults.items() if key != "reasoning_effort"}
+            config = value_of("output_config", fields) if "output_config" in fields else None
+            if not (isinstance(config, dict) and config.get("effort")):
+                defaults.setdefault("thinking", _DISABLED)
         self.take_defaults(fields, defaults, "output_config")
         if contract.schema is not None:
             wanted = b'{"type":"json_schema","schema":%b}' % bytes(contract.schema)
@@ -348,11 +374,6 @@ class CountTokens(_Anthropic):
             "speed": wish("standard", why=HARMLESS["speed"]),
         }
     )
-
-
-def _listed(stop: msgspec.Raw) -> msgspec.Raw:
-    """OpenAI's `stop` may be one string."""
-    return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
 
 
 def _counted(usage: _Usage) -> TokenUsage:

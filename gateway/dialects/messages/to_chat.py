@@ -68,6 +68,9 @@ def chat_of_message(body: JsonObject) -> AsChat:
         chat.parameters |= _tool_choice(body["tool_choice"], bool(tools))
     if "output_config" in body:
         chat.parameters |= _output_config(body["output_config"])
+    if chat.parameters.get("thinking") == {"type": "disabled"}:
+        del chat.parameters["thinking"]
+        chat.parameters["reasoning_effort"] = "none"
     return chat
 
 

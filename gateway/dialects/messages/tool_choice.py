@@ -22,7 +22,7 @@ def respell(fields: Fields, limits: Limits) -> None:
     if not given(fields, KEY):
         return
     choice = value_of(KEY, fields)
-    meant = _respelled(choice)
+    meant = respelled(choice)
     if meant == choice:
         return
     if meant is None or limits.strict:
@@ -35,8 +35,11 @@ def respell(fields: Fields, limits: Limits) -> None:
     fields[KEY] = raw_of(meant)
 
 
-def _respelled(choice: JsonValue) -> JsonValue:
-    """None for what means nothing here; what has a form of its own is the engine's to judge."""
+def respelled(choice: JsonValue) -> JsonValue:
+    """A choice as this API has it; None for what means nothing here.
+
+    What has a form of its own is the engine's to judge.
+    """
     if isinstance(choice, str):
         return {"type": _TYPES[choice]} if choice in _TYPES else None
     if not isinstance(choice, dict):

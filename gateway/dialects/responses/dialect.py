@@ -8,7 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.config.document import JsonObject
-from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE
+from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE, respelled
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.chat.dialect import TYPED_LABELS
 from gateway.dialects.cost.lists import LIST_RULES
@@ -35,7 +35,7 @@ from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.dialects.responses.history import KEPT_NOWHERE, readable
 from gateway.dialects.responses.said import ResponseReader
 from gateway.dialects.responses.to_chat import chat_of_response
-from gateway.dialects.tools import tool_choice_or_allowed, tools
+from gateway.dialects.tools import functions_of, tool_choice_or_allowed, tools
 from gateway.errors import NOT_JSON
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
@@ -188,6 +188,12 @@ class Responses(Dialect):
             "max_tokens": "max_output_tokens",
             "max_completion_tokens": "max_output_tokens",
             "reasoning_effort": "reasoning",
+        }
+    )
+    rewritten = MappingProxyType(
+        {
+            "tools": lambda tools: raw_of([{"type": "function", **each} for each in functions_of(tools)]),
+            "tool_choice": lambda choice: raw_of(respelled(msgspec.json.decode(choice), nested=False)),
         }
     )
 

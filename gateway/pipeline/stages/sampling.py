@@ -52,7 +52,7 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "ignore_eos": lambda value: value is False,
     "min_tokens": lambda value: value == 0,
     "include_reasoning": lambda value: isinstance(value, bool),
-    "thinking": lambda value: value == {"type": "disabled"},
+    "reasoning_effort": lambda value: value == "none",
     "use_beam_search": lambda value: value is False,
     "length_penalty": lambda value: value == 1,
     "stream_interval": lambda value: isinstance(value, int),

@@ -11,16 +11,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic import JsonValue
 
 from gateway.app import Gateway
-from gateway.config.document import Config
+from gateway.config.document import Config, JsonObject
 from gateway.config.snapshot import EngineStatus, Snapshot, ToolChoices
 from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits, value_of
 from gateway.dialects.registry import DIALECTS
-from gateway.dialects.request_body import decode_body
+from gateway.dialects.request_body import decode_body, fields_of
 from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.tokens.dialect import DETOKENIZE, EMBEDDINGS, TOKENIZE
 from gateway.dialects.tools import MAX_TOOLS
@@ -519,21 +520,85 @@ async def test_they_are_said_at_the_start(tmp_path: Path, caplog: pytest.LogCapt
     ]
 
 
-def test_a_tasks_defaults_are_written_by_their_own_names(tmp_path: Path) -> None:
-    document = config_of(tmp_path).model_dump(mode="json", by_alias=True)
-    document["tasks"]["naming"]["defaults"] = {"seed": 1, "stop": "x", "reasoning_effort": "low"}
+def with_defaults(folder: Path, defaults: JsonObject, **asked: JsonValue) -> dict[str, Any]:
+    """What each API's engine route is asked with a task's defaults, where a client asks this."""
+    document = config_of(folder).model_dump(mode="json", by_alias=True)
+    document["tasks"]["naming"] |= {"defaults": defaults, "schema": None}
     config = Config.model_validate(document)
     route = build_table(config, {"naming": [Loaded("naming@1")]}).routes["naming"]
     written: dict[str, Any] = {}
-    for dialect in (RESPONSES, MESSAGES):
-        fields: Any = {}
+    for dialect in (CHAT, RESPONSES, MESSAGES):
+        fields = fields_of(asked)
         dialect.apply_contract(fields, route)
         written[dialect.name] = {key: json.loads(bytes(value)) for key, value in fields.items()}
+    return written
+
+
+def test_a_tasks_defaults_are_written_by_their_own_names(tmp_path: Path) -> None:
+    written = with_defaults(tmp_path, {"seed": 1, "stop": "x", "reasoning_effort": "low"})
     assert written["responses"]["reasoning"] == {"effort": "low"}
     assert (written["responses"]["seed"], written["responses"]["stop"]) == (1, "x")
     assert written["messages"]["output_config"]["effort"] == "low"
     assert written["messages"]["stop_sequences"] == ["x"]
     assert "seed" not in written["messages"]
+
+
+@pytest.mark.parametrize(
+    ("effort", "asked", "sent"),
+    [
+        ("none", {}, {"thinking": {"type": "disabled"}}),
+        ("none", {"output_config": {"effort": "high"}}, {"output_config": {"effort": "high"}}),
+        ("none", {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "adaptive"}}),
+        ("minimal", {}, {"output_config": {"effort": "low"}}),
+        (
+            "minimal",
+            {"thinking": {"type": "disabled"}},
+            {"thinking": {"type": "disabled"}} | {"output_config": {"effort": "low"}},
+        ),
+    ],
+)
+def test_an_effort_that_anthropics_api_has_not_is_said_in_its_words(
+    tmp_path: Path, effort: str, asked: JsonObject, sent: JsonObject
+) -> None:
+    written = with_defaults(tmp_path, {"reasoning_effort": effort}, **asked)["messages"]
+    assert {key: written[key] for key in ("thinking", "output_config") if key in written} == sent
+    assert with_defaults(tmp_path, {"reasoning_effort": effort})["responses"]["reasoning"] == {
+        "effort": effort
+    }
+
+
+CITY: JsonObject = {"type": "object", "properties": {"city": {"type": "string"}}}
+SHOWN: JsonObject = {"name": "f", "description": "d", "parameters": CITY, "strict": True}
+GIVEN: JsonObject = {
+    "tools": [{"type": "function", "function": SHOWN}, {"type": "function", "function": {"name": "g"}}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+}
+
+
+def test_a_tasks_tools_are_written_as_each_api_has_them(tmp_path: Path) -> None:
+    written = with_defaults(tmp_path, GIVEN)
+    assert {key: written["chat"][key] for key in GIVEN} == GIVEN
+    assert written["responses"]["tools"] == [
+        {"type": "function", **SHOWN},
+        {"type": "function", "name": "g"},
+    ]
+    assert written["responses"]["tool_choice"] == {"type": "function", "name": "f"}
+    assert written["messages"]["tools"] == [
+        {"name": "f", "description": "d", "input_schema": CITY, "strict": True},
+        {"name": "g", "input_schema": {"type": "object"}},
+    ]
+    assert written["messages"]["tool_choice"] == {"type": "tool", "name": "f"}
+    own: JsonObject = {"tools": [{"name": "mine"}], "tool_choice": "auto"}
+    for sent in with_defaults(tmp_path, GIVEN, **own).values():
+        assert {key: sent[key] for key in own} == own
+
+
+@pytest.mark.parametrize("choice", ["none", "auto", "required", None])
+def test_a_tasks_choice_of_tools_is_a_word_or_a_type(tmp_path: Path, choice: str | None) -> None:
+    written = with_defaults(tmp_path, {"tool_choice": choice, "tools": None})
+    kinds = {"required": "any"}
+    assert written["responses"].get("tool_choice") == choice
+    assert written["messages"].get("tool_choice") == (choice and {"type": kinds.get(choice, choice)})
 
 
 MANY = json.dumps([[]] * 30_000)

@@ -57,6 +57,20 @@ def test_what_the_engine_takes_stays_as_it_is_and_a_number_in_text_becomes_one()
             CHECK.validate_python({"stop": stop})
 
 
+CALLED: JsonObject = {"type": "function", "function": {"name": "f"}}
+
+
+def test_tools_are_a_chats_since_every_api_gets_them_in_its_own_form() -> None:
+    for sound in ({"tools": [CALLED], "tool_choice": CALLED}, {"tools": None, "tool_choice": "none"}):
+        assert CHECK.validate_python(sound) == sound
+    for tools in ([], "f", [CALLED, {"name": "f", "input_schema": {}}], [{"type": "function", "name": "f"}]):
+        with pytest.raises(ValidationError, match=r"tools must list functions, each \{"):
+            CHECK.validate_python({"tools": tools})
+    for choice in ("any", {"type": "tool", "name": "f"}, {"type": "allowed_tools"}, True):
+        with pytest.raises(ValidationError, match=r"tool_choice must be none, auto, required or \{"):
+            CHECK.validate_python({"tool_choice": choice})
+
+
 @pytest.mark.parametrize("most", [{"max_tokens": 5}, {"max_tokens": 9, "max_completion_tokens": 5}])
 def test_more_tokens_at_least_than_at_most_are_refused(most: JsonObject) -> None:
     with pytest.raises(ValidationError, match="min_tokens must be 5 at most"):

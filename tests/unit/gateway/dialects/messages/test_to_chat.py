@@ -28,6 +28,10 @@ from tests.unit.gateway.relay.fallback.test_policy import SAID, SCHEMA, message
         ({"stop_sequences": []}, {"stop": None}),
         ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
         (
+            {"output_config": {"effort": "low"}, "thinking": {"type": "disabled"}},
+            {"reasoning_effort": "none"},
+        ),
+        (
             {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
             {
                 "response_format": {

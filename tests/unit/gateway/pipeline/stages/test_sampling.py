@@ -43,6 +43,7 @@ def test_parameters_that_ask_for_nothing_pass() -> None:
     body |= {"add_special_tokens": False, "continue_final_message": False, "add_generation_prompt": True}
     body |= {"stop_token_ids": [], "bad_words": [], "documents": [], "chat_template_kwargs": {}}
     body |= {"include_stop_str_in_output": False, "return_token_ids": False, "stream_interval": 4}
+    body |= {"reasoning_effort": "none"}  # what `thinking: {type: disabled}` is in a chat
     assert shared_sampling(body, "p") == ({}, None)
 
 

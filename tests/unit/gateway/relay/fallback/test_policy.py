@@ -30,7 +30,7 @@ def response(**fields: Any) -> Any:
     [
         ({"top_k": 3}, "it cannot honour 'top_k'"),
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "it cannot honour 'thinking'"),
-        ({"thinking": {"type": "disabled"}}, "it cannot honour 'thinking'"),
+        ({"thinking": {"type": "adaptive"}}, "it cannot honour 'thinking'"),
         ({"chat_template_kwargs": {"x": 1}}, "it cannot honour 'chat_template_kwargs'"),
         ({"output_config": {"task_budget": 3}}, "it cannot honour 'output_config.task_budget'"),
         ({"output_config": {"format": {"type": "x"}}}, "it cannot honour 'output_config.format'"),
