@@ -289,7 +289,7 @@ async def test_refusal_of_the_other_model_is_passed_on(tmp_path: Path) -> None:
     ("path", "fields", "why"),
     [
         (MESSAGES, {"top_k": 3}, "it cannot honour 'top_k'"),
-        (MESSAGES, {"thinking": {"type": "disabled"}}, "it cannot honour 'thinking'"),
+        (MESSAGES, {"thinking": {"type": "adaptive"}}, "it cannot honour 'thinking'"),
         (RESPONSES, {"top_k": 3}, "it cannot honour 'top_k'"),
         (RESPONSES, {"truncation": "auto"}, "it cannot honour 'truncation'"),
     ],
