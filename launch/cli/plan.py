@@ -68,13 +68,14 @@ def plan_command(
 
 def _configured(file: Path | None, changes: dict[str, object]) -> Config:
     """Adapters need not be there; without a file, a base alone will do."""
-    if file is None and changes["model"] is not None:
-        loaded = Config.model_validate({"base": {"model": changes["model"]}})
-    else:
-        loaded = read_for_plan(file or default_config())
     try:
+        if file is None and changes["model"] is not None:
+            loaded = Config.model_validate({"base": {"model": changes["model"]}})
+        else:
+            loaded = read_for_plan(file or default_config())
         return planned_config(loaded, changes)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        option = str(problem["loc"][-1]).replace("_", "-")
+        key = str(problem["loc"][-1])
+        option = "base" if key == "model" else key.replace("_", "-")
         raise ConfigError(f"--{option}", problem.get("input"), problem["msg"]) from error

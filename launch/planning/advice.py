@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from launch.base import memory
@@ -146,7 +147,7 @@ def _mends(plan: MemoryPlan, best: float) -> Iterator[str]:
         yield f"raise base.gpu_memory_utilization from {engine.utilization:g} to {share:g}"
     if plan.cache.longest > 0:
         yield f"lower base.max_model_len from {engine.max_model_len} to {plan.cache.longest}"
-    slots = first("slots", range(engine.slots - 1, 0, -1))
+    slots = _most_slots(engine.slots, lambda slots: fits(inputs.with_engine(slots=slots)))
     if slots:
         yield f"lower base.max_loras from {engine.slots} to {slots}"
     rank = largest_rank(inputs.adapters)
@@ -184,11 +185,11 @@ def _main_findings(plan: MemoryPlan) -> Iterator[Finding]:
     over = plan.budget_bytes - room
     if over > 0:
         text = f"the engine needs {plan.budget_bytes / GIB:.1f} GiB, {room / GIB:.1f} GiB are free"
-        slots = next((n for n in range(engine.slots - 1, 0, -1) if _budget(inputs, n) <= room), None)
+        slots = _most_slots(engine.slots, lambda slots: _budget(inputs, slots) <= room)
         less = _rounded_up(over / GIB)
         if less < cached:
             yield Finding("error", key, f"{cached:g}: {text}; lower it by {less:.2f}")
-        elif slots is not None:
+        elif slots:
             yield Finding("error", "base.max_loras", f"{engine.slots}: {text}; lower it to {slots}")
         else:
             yield Finding("error", key, f"{cached:g}: {text}; {SMALLER}")
@@ -246,6 +247,11 @@ def _assumptions(plan: MemoryPlan) -> Iterator[Finding]:
 def _rounded_up(gib: float) -> float:
     """To hundredths, as it is said: who does just that must have done enough."""
     return math.ceil(gib * 100) / 100
+
+
+def _most_slots(below: int, fits: Callable[[int], bool]) -> int:
+    """The most that fit, 0 where none do; by halves, since more slots never need less."""
+    return bisect_left(range(1, below), True, key=lambda slots: not fits(slots))
 
 
 def _budget(inputs: Inputs, slots: int) -> int:

@@ -63,3 +63,9 @@ def test_command_refuses_an_impossible_option() -> None:
     result = CliRunner().invoke(build_app(), ["plan", "--base", QWEN, "--gpu-memory-utilization", "7"])
     assert isinstance(result.exception, ConfigError)
     assert "--gpu-memory-utilization" in str(result.exception)
+
+
+def test_no_base_at_all_is_said() -> None:
+    result = CliRunner().invoke(build_app(), ["plan", "--base", ""])
+    assert str(result.exception).startswith("--base: String should have at least 1")
+    assert isinstance(result.exception, ConfigError)
