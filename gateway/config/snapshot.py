@@ -101,7 +101,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
     source: str = ""
     added_at: float = 0.0
     fingerprint: str = ""
-    """Twelve hex digits over the tokens of its canary's greedy answer."""
+    """Twelve hex digits over the log-probabilities of its proof on this base and engine; empty before one."""
 
 
 class ShadowStatus(msgspec.Struct, frozen=True):
