@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import ctypes
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,18 @@ from launch.machine import group_guard
 
 KEPT_LINES = 200
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+BEGINNING = f"""
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGTERM)}, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):  # it died in between
+    sys.exit(1)
+for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and by whatever it becomes
+    signal.signal(ignored, signal.SIG_DFL)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""What a child is before it is its program. A hook of ours between fork and exec would have Python run the
+hooks of libraries there as well: huggingface_hub's takes locks of its connections, and where another thread
+had one at the fork, child and parent would wait for ever (design 19)."""
 POLL_S = 0.05
 AFTER_KILL_S = 10.0
 TRACKER = b"multiprocessing.resource_tracker"
@@ -38,8 +51,7 @@ def every_line(line: str) -> bool:
 class Child:
     """A running program and all that it starts.
 
-    Start it from the main thread: the kernel's parent-death signal is tied to the thread that forked, and the
-    hook that asks for it runs between fork and exec, which is safe only while no other thread holds locks.
+    Start it from the main thread: the kernel's parent-death signal is tied to the thread that forked.
     Of its output those lines are passed on that `shown` says; it and `on_line` are called in a thread.
     Raises OSError where it cannot be started, or not be watched; then it does not run.
     """
@@ -60,15 +72,13 @@ class Child:
         self._shown = shown
         self._out = out
         self._emptied = False
-        die_with_parent = _death_signal(os.getpid())
         self._popen = subprocess.Popen(
-            list(argv),
+            _ending_with_us(argv, env),
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a group of its own: Ctrl-C reaches us alone, and we stop it in order
-            preexec_fn=die_with_parent,  # see the class's docstring
         )
         self.pid = self._popen.pid
         try:
@@ -84,6 +94,10 @@ class Child:
 
     def _watched(self) -> subprocess.Popen[bytes]:
         """For the case that we are killed and the child does not heed the kernel's signal."""
+        try:
+            ticks = stat_fields(self.pid)[19]  # it is not reaped, so the number is still its own
+        except OSError:  # no Linux
+            ticks = "0"
         return subprocess.Popen(
             [
                 sys.executable,
@@ -92,6 +106,7 @@ class Child:
                 str(Path(group_guard.__file__)),
                 str(self.pid),
                 str(WATCHER_GRACE_S),
+                ticks,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -189,15 +204,12 @@ def members(group: int) -> list[int] | None:
     return found if pids else None
 
 
-def _death_signal(parent: int) -> Callable[[], None]:
-    """A hook for the child: SIGTERM when the parent dies, however it dies. Only Linux can do that."""
+def _ending_with_us(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """A command that becomes `argv`, and gets SIGTERM when we die, however we die. Only Linux can do that."""
     if not sys.platform.startswith("linux"):
-        return lambda: None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # it died in between
-            os._exit(1)
-
-    return ask
+        return list(argv)
+    if (
+        shutil.which(argv[0], path=env.get("PATH")) is None
+    ):  # else it would be found out too late to be raised
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+    return [sys.executable, "-I", "-S", "-c", BEGINNING, str(os.getpid()), *argv]

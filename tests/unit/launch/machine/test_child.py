@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.process import stat_fields
 from launch.machine import group_guard
 from launch.machine.child import KEPT_LINES, Child
 from tests.support.process_ends import wait_for_end, watched
 from tests.support.waiting import until
 
+ROOT = Path(__file__).parents[4]
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -185,9 +187,30 @@ def test_deaf_child_is_ended_by_the_watcher() -> None:
     """
     child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
     heard.wait_for("up")
-    group_guard.end_group(child.pid, 0)
+    group_guard.end_group(child.pid, 0, int(stat_fields(child.pid)[19]))
     child.stop(20)
     assert child.exit_code() == -signal.SIGKILL
+
+
+def test_what_libraries_do_at_a_fork_is_not_done_for_a_child() -> None:
+    """huggingface_hub closes its connections then, and waits for ever for one that a thread had in use."""
+    code = """
+        import os, sys
+        from launch.machine.child import Child
+        os.register_at_fork(after_in_child=lambda: os._exit(9))
+        child = Child([sys.executable, "-c", "print('up')"], os.environ, on_line=print)
+        child._popen.wait()
+        child.stop(5)
+    """
+    done = subprocess.run(python(code), capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "up\n"
+
+
+def test_a_childs_program_finds_signals_as_if_it_were_started_by_itself() -> None:
+    heard = Heard()
+    child = Child(["sh", "-c", "grep SigIgn /proc/self/status"], os.environ, on_line=heard, out=io.StringIO())
+    assert int(heard.wait_for("SigIgn").split()[1], 16) == 0
+    child.stop(20)
 
 
 def test_child_dies_with_a_parent_that_is_killed() -> None:
@@ -198,7 +221,7 @@ def test_child_dies_with_a_parent_that_is_killed() -> None:
         print(child.pid, flush=True)
         signal.pause()
     """
-    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert parent.stdout is not None
     with parent.stdout, watched([int(parent.stdout.readline())]) as ends:
         parent.kill()
@@ -217,7 +240,7 @@ def test_what_a_child_started_ends_though_child_and_parent_are_killed_together()
         child = Child([sys.executable, "-uc", f"{starts}; {pauses}"], os.environ, on_line=tell)
         signal.pause()
     """
-    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert parent.stdout is not None
     with parent.stdout:
         grandchild = int(parent.stdout.readline())

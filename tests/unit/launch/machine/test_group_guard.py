@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.config.process import stat_fields
 from launch.machine import group_guard
 from launch.machine.group_guard import end_group
 
@@ -22,8 +23,12 @@ def group(code: str) -> subprocess.Popen[str]:
     return made
 
 
+def began(pid: int) -> str:
+    return stat_fields(pid)[19]
+
+
 def guard(of: int, grace_s: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-I", "-S", str(Path(group_guard.__file__)), str(of), str(grace_s)]
+    command = [sys.executable, "-I", "-S", str(Path(group_guard.__file__)), str(of), str(grace_s), began(of)]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
@@ -49,4 +54,13 @@ def test_byte_before_the_end_says_that_all_is_well() -> None:
 def test_group_that_is_gone_is_no_fault() -> None:
     with group(PAUSES) as made:
         made.kill()
-    end_group(made.pid, 10.0)
+    end_group(made.pid, 10.0, 1)
+
+
+def test_a_number_that_another_process_has_by_now_is_left_alone() -> None:
+    """Whoever started the group had seen its end, and was killed before it could say so."""
+    with group(PAUSES) as made:
+        end_group(made.pid, 0.0, int(began(made.pid)) - 1)
+        assert made.poll() is None
+        end_group(made.pid, 30.0, int(began(made.pid)))
+        assert made.wait(60) == -signal.SIGTERM

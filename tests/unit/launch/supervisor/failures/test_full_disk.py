@@ -136,16 +136,17 @@ def test_transaction_that_fails_at_its_end_does_not_stay_open() -> None:
 
 
 def test_child_that_cannot_be_watched_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    python, started = sys.executable, list[subprocess.Popen[bytes]]()
+    started = list[subprocess.Popen[bytes]]()
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
 
     def noted(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+        if started:
+            raise OSError("no watcher")
         started.append(popen(*arguments, **options))
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", noted)
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")  # the watcher's
-    with pytest.raises(OSError, match="nowhere"):
-        Child([python, "-c", "import signal; signal.pause()"], os.environ)
+    with pytest.raises(OSError, match="no watcher"):
+        Child([sys.executable, "-c", "import signal; signal.pause()"], os.environ)
     (child,) = started
     assert child.poll() == -signal.SIGKILL
