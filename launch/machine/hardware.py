@@ -63,24 +63,33 @@ def cpu_quota(own: str | None = None, mounted: Path = Path("/sys/fs/cgroup")) ->
     """Of how many cores this process may take the time, by the control groups that it is in; None: no bound.
 
     A container's `--cpus`, a pod's `limits.cpu` and systemd's `CPUQuota` are such bounds; the process sees
-    all the machine's cores none the less. `own` is the text of /proc/self/cgroup. Version 2 of control groups
-    and 1, each group with those above it.
+    all the machine's cores none the less. `own` and `mounted` are as `control_groups` has them.
     """
-    try:
-        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8") if own is None else own
-    except OSError:
-        return None
-    found: list[float] = []
-    for line in groups.splitlines():
+    groups = control_groups("cpu", own, mounted)
+    return min((bound for group in groups for bound in _bound_of(group)), default=None)
+
+
+def control_groups(
+    controller: str, own: str | None = None, mounted: Path = Path("/sys/fs/cgroup")
+) -> Iterator[Path]:
+    """Folders that may bound this process: of version 2 of control groups and 1, each with those above it.
+
+    `own` is the text of /proc/self/cgroup.
+    """
+    if own is None:
+        try:
+            own = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+        except OSError:
+            return
+    for line in own.splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         group = PurePosixPath(path.lstrip("/"))
         # In a container the path may be its host's: then only the group at the mount's root is to be seen.
         for one in (group, *group.parents):
-            for mount in (controllers, "cpu") if controllers else ("",):
-                found += _bound_of(mounted / mount / one)
-    return min(found, default=None)
+            for mount in (controllers, controller) if controllers else ("",):
+                yield mounted / mount / one
 
 
 def _bound_of(group: Path) -> Iterator[float]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import ConfigError
 from launch.base.memory import DRIVER_SHARE
-from launch.machine.hardware import has_gpu, has_slow_bfloat16, nvidia_smi
-from launch.machine.memory import GIB, MIB
+from launch.machine.hardware import control_groups, has_gpu, has_slow_bfloat16, nvidia_smi
+from launch.machine.memory import GIB, KIB, MIB
 
 SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(gib|gb|g|mib|mb)?$", re.IGNORECASE)
 MEMINFO = Path("/proc/meminfo")
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+OF_A_GROUP = (
+    ("memory.max", "memory.current", ("active_file", "inactive_file")),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
+)
+"""Version 2 of control groups, and 1: the limit, what is used of it, and what of that is files in the page
+cache, by the names of memory.stat."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +65,32 @@ def detect() -> DeviceMemory:
     return DeviceMemory(True, name, int(total * (1 - DRIVER_SHARE)), free, known)
 
 
-def main_memory(meminfo: Path = MEMINFO, limit: Path = CGROUP_LIMIT) -> DeviceMemory:
-    """The machine's, or its container's where that has less."""
-    found = _meminfo(meminfo)
+def main_memory(meminfo: Path = MEMINFO, groups: Iterable[Path] | None = None) -> DeviceMemory:
+    """The machine's, or its container's where that has less; `groups` are folders of control groups."""
+    found = _sizes(meminfo)
     # MemAvailable and not MemFree: what files have in the page cache is given up when it is asked for.
     total, free = found.get("MemTotal", 0), found.get("MemAvailable", 0)
     known = "MemTotal of the kernel"
-    capped = _number(limit)
-    if capped is not None and capped < total:
-        total, free, known = capped, min(free, capped), "the container's limit"
-    return DeviceMemory(False, "main memory", total, free, known)
+    for group in control_groups("memory") if groups is None else groups:
+        for name, used, files in OF_A_GROUP:
+            limit = _number(group / name)
+            if limit is None or limit >= found.get("MemTotal", 0):  # version 1 says no limit by a huge one
+                continue
+            stat = _sizes(group / "memory.stat")
+            cached = sum(stat.get(one, 0) for one in files)  # given up as well
+            free = max(0, min(free, limit - (_number(group / used) or 0) + cached))
+            if limit < total:
+                total, known = limit, "the container's limit"
+    return DeviceMemory(False, "main memory", total, min(free, total), known)
 
 
-def _meminfo(file: Path) -> Mapping[str, int]:
+def _sizes(file: Path) -> Mapping[str, int]:
+    """Of lines `key: 4 kB` or `key 4096`, in bytes."""
     found: dict[str, int] = {}
     for line in file.read_text(encoding="ascii").splitlines():
-        key, _, rest = line.partition(":")
-        number = rest.split()
+        key, *number = line.split() or [""]
         if number and number[0].isdigit():
-            found[key] = int(number[0]) * 1024
+            found[key.rstrip(":")] = int(number[0]) * (KIB if number[1:] else 1)
     return found
 
 
