@@ -67,22 +67,18 @@ class ControlClient:
                 data = answer.read()
             except (OSError, HTTPException) as error:
                 raise _went_away() from error
-        try:
-            document = json.loads(data or b"{}")
-        except NOT_JSON as error:
-            raise _unreadable(f"status {answer.status}, no JSON") from error
-        if not isinstance(document, dict):
-            raise _unreadable(f"status {answer.status}, no object")
-        return answer.status, document
+        return answer.status, _document(answer.status, data)
 
     @contextlib.contextmanager
     def watched(self, heed: Callable[[Snapshot], None]) -> Iterator[None]:
-        """Within the block `heed` gets each snapshot, in another thread. Raises Unavailable."""
+        """Within the block `heed` gets each snapshot, in another thread. Raises as `ask` does."""
         connection = self._connect()
         try:
             try:
                 connection.request("GET", "/events")
                 answer = connection.getresponse()
+                if answer.status >= 400:
+                    raise _refusal(answer.status, _document(answer.status, answer.read()))
             except (OSError, HTTPException) as error:
                 raise _went_away() from error
             reader = threading.Thread(target=_read, args=(answer, heed), daemon=True)
@@ -183,6 +179,16 @@ def _unreadable(what: str) -> RequestError:
         "of lora-gateway: restart it.",
         code="control_plane_unknown",
     )
+
+
+def _document(status: int, data: bytes) -> Document:
+    try:
+        document = json.loads(data or b"{}")
+    except NOT_JSON as error:
+        raise _unreadable(f"status {status}, no JSON") from error
+    if not isinstance(document, dict):
+        raise _unreadable(f"status {status}, no object")
+    return document
 
 
 def _refusal(status: int, document: Document) -> LoraGatewayError:

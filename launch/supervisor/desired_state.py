@@ -7,6 +7,7 @@ import time
 from pydantic import JsonValue
 
 from gateway.config.document import Config, JsonObject, with_sections
+from gateway.errors import ConfigError
 from launch.adapters.versions import Desired, Version, Wanted, overlaid
 from launch.supervisor.database import StateStore
 
@@ -18,12 +19,14 @@ class DesiredState:
     """The configuration is the first state; what a command changed wins until it is reset."""
 
     def __init__(self, config: Config, configured: Desired, store: StateStore) -> None:
+        """Raises ConfigError where a command has added a task of the base's name."""
         self.config = config
         self.configured = dict(configured)
         self._store = store
         kept = store.changes()
         self._changed = dict(kept.tasks)
         self._removed = dict(kept.removed)
+        self._check_base(config)
 
     @property
     def desired(self) -> Desired:
@@ -66,8 +69,10 @@ class DesiredState:
 
     def adopt(self, config: Config, configured: Desired) -> None:
         """The live sections of another configuration. Raises ConfigError where they do not go with the
-        rest as it is until the next start: gateways would refuse them, and whatever comes later.
+        rest as it is until the next start: gateways would refuse them, and whatever comes later. Nor where
+        the next start would be refused.
         """
+        self._check_base(config)
         self.config = with_sections(self.config, {name: getattr(config, name) for name in LIVE})
         self.configured = dict(configured)
 
@@ -102,6 +107,15 @@ class DesiredState:
                 {"task": name, "configured": self._configured_ids(name), "wanted": None, "since": at}
             )
         return changes
+
+    def _check_base(self, config: Config) -> None:
+        name = config.base.name
+        if name in self._changed:  # gateways refuse a table in which one name means both
+            mend = (
+                "is a task that a command added or changed: give the base another name, or run "
+                f"`lora-gateway adapters remove {name}` first, under the base's old name"
+            )
+            raise ConfigError("base.name", name, mend)
 
     def _configured_ids(self, name: str) -> list[JsonValue] | None:
         configured = self.configured.get(name)

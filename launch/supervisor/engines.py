@@ -167,10 +167,12 @@ class Engines:
             return list(self.keepers)
         return [keeper for keeper in ready if keeper.status.name in homes] or ready
 
-    async def unload(self, adapter_id: str) -> None:
-        """From each engine that runs."""
+    async def unload(self, adapter_id: str, wanted: Callable[[], Collection[str]] = tuple) -> None:
+        """From each engine that runs, until it is among those `wanted`: who adds it meanwhile relies
+        on engines that have it still, and comes behind this at those that are asked already.
+        """
         for keeper in self.keepers:
-            if keeper.ready:
+            if keeper.ready and adapter_id not in wanted():
                 await keeper.unload(adapter_id)
 
     async def _until_ready(self) -> None:

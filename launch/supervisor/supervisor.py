@@ -364,7 +364,7 @@ class Supervisor:
             return  # it is wanted again, or leaves anew: gateways may have sent requests to it between
         del self._retiring[adapter_id]
         if adapter_id not in self._expected:
-            await self.engines.unload(adapter_id)
+            await self.engines.unload(adapter_id, lambda: ids_of(self.desired) | self._expected.keys())
             kept = ids_of(self.desired) | ids_of(self.configured)  # `reset` needs the second
             if adapter_id not in kept | self._expected.keys():
                 # A leader that begins meanwhile may want this copy.

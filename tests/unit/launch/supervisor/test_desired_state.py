@@ -44,6 +44,21 @@ def test_command_wins_until_it_is_reset_and_outlives_a_restart(tmp_path: Path, s
     assert desired_state(tmp_path, store).desired == CONFIGURED
 
 
+def test_the_base_cannot_have_the_name_of_a_task_that_a_command_changed(
+    tmp_path: Path, store: StateStore
+) -> None:
+    """Else gateways refuse each table, and serve by the last one of before."""
+    made = desired_state(tmp_path, store)
+    made.keep(Wanted("late", OTHER.versions))
+    renamed = config_of(tmp_path, base="late")
+    with pytest.raises(ConfigError, match="adapters remove late"):
+        made.adopt(renamed, CONFIGURED)
+    with pytest.raises(ConfigError, match=r"base\.name"):
+        desired_state(tmp_path, store, renamed)
+    made.remove("late")
+    assert desired_state(tmp_path, store, renamed).models[0] == "late"
+
+
 def test_what_the_configuration_says_anyway_is_no_change(tmp_path: Path, store: StateStore) -> None:
     made = desired_state(tmp_path, store)
     made.keep(OTHER)

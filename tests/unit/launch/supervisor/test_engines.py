@@ -154,6 +154,12 @@ async def test_only_engines_that_run_unload() -> None:
     assert [one.calls for one in keepers] == [["unload"], []]
 
 
+async def test_what_is_wanted_again_meanwhile_stays_on_those_that_were_not_asked_yet() -> None:
+    keepers = [Keeper("one"), Keeper("two")]
+    await together(*keepers).unload("naming@1", lambda: {"naming@1"} if keepers[0].calls else ())
+    assert [one.calls for one in keepers] == [["unload"], []]
+
+
 def test_an_engine_without_means_is_somebody_elses(tmp_path: Path) -> None:
     host = SimpleNamespace(config=config_of(tmp_path))
     made = Engines(host, [(EngineStatus("engine-0", "http://e", managed=False), None)], "build")

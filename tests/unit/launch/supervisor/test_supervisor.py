@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,39 @@ async def test_what_leaves_again_waits_for_gateways_again(
             await made.client.post("/gateways", json={"gateway": "g1", "version": between + 10})
             await made.until(lambda: not made.snapshot.retiring)
         assert made.engine.loaded == []
+
+
+async def test_one_that_is_added_while_it_is_unloaded_is_wanted_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that has it still is not asked to load it, and must not be asked to unload it after that."""
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        (first,) = weights(made)
+        seen: list[Collection[str]] = []
+
+        async def slowly(_: str, wanted: Callable[[], Collection[str]]) -> None:
+            seen.append(wanted())
+            assert (await made.add("naming", "one")).status_code == 200
+            seen.append(wanted())
+
+        monkeypatch.setattr(made.supervisor.engines, "unload", slowly)
+        assert (await made.client.delete("/adapters/naming")).status_code == 200
+        await made.until(lambda: len(seen) == 2)
+        assert seen == [set(), {first}]
+        assert weights(made) == {first: 100.0}
+
+
+async def test_the_base_cannot_have_the_name_of_a_task_that_a_command_added(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        assert (await made.add("extra", "x")).status_code == 200
+        before = made.snapshot
+        made.options.base = {"name": "extra"}
+        refused = await made.client.post("/reload")
+        assert refused.status_code == 400
+        assert "adapters remove extra" in refused.json()["error"]["message"]
+        assert (made.snapshot.base, made.snapshot.tasks) == (before.base, before.tasks)
 
 
 async def test_what_is_configured_no_more_leaves_no_copy_though_a_command_replaced_it(tmp_path: Path) -> None:
