@@ -15,6 +15,7 @@ import yaml
 
 from gateway.config.document import load_config
 from gateway.metrics.exposition import PREFIX
+from launch.machine.orphans import MARK
 from launch.planning.check import check
 
 ROOT = Path(__file__).parents[3]
@@ -88,6 +89,7 @@ def test_the_engine_is_started_as_the_configuration_says() -> None:
     assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert env["VLLM_MAX_STOP_STRINGS"] == str(config.gateway.max_stop_strings)
     assert env["VLLM_MAX_COMPLETION_PROMPTS"] == str(config.gateway.max_sequences)
+    assert env[MARK] == "1"
 
 
 def test_an_engine_ends_what_it_has_begun_before_it_is_killed() -> None:
