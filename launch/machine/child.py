@@ -208,8 +208,7 @@ def _ending_with_us(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """A command that becomes `argv`, and gets SIGTERM when we die, however we die. Only Linux can do that."""
     if not sys.platform.startswith("linux"):
         return list(argv)
-    if (
-        shutil.which(argv[0], path=env.get("PATH")) is None
-    ):  # else it would be found out too late to be raised
+    # The other Python would find it out too late for us to raise it.
+    if shutil.which(argv[0], path=env.get("PATH")) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
     return [sys.executable, "-I", "-S", "-c", BEGINNING, str(os.getpid()), *argv]

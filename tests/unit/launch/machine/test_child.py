@@ -147,17 +147,17 @@ def reaps_nothing() -> Iterator[None]:
 @pytest.mark.parametrize("grace_s", [0, 20])
 def test_shared_memory_of_what_is_killed_is_freed(grace_s: float) -> None:
     code = """
-        import multiprocessing, time
+        import multiprocessing, signal
         from multiprocessing.shared_memory import SharedMemory
 
         def holds():
             print("holds", SharedMemory(create=True, size=8).name)
-            time.sleep(60)
+            signal.pause()
 
         if __name__ == "__main__":
             SharedMemory(create=True, size=8)  # begins the tracker, which the other process has as well
             multiprocessing.get_context("fork").Process(target=holds).start()
-            time.sleep(60)
+            signal.pause()
     """
     heard = Heard()
     child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
