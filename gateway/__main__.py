@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import math
+import os
 import signal
 import socket
 import sys
@@ -147,5 +148,15 @@ def _leave(number: int, frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
+def _end(code: int) -> NoReturn:
+    """End without what libraries leave for an exit, LiteLLM among them, whose import may go on in its thread.
+
+    All that the gateway has to write is written by now.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

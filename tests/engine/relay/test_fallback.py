@@ -51,7 +51,7 @@ def without_engine(folder: Path, url: str, when: list[str]) -> Iterator[str]:
         yield found[1].decode()
     finally:
         child.send_signal(signal.SIGTERM)
-        rest = child.communicate(timeout=60)[1].decode()
+        rest = child.communicate(timeout=240)[1].decode()
         assert "Traceback" not in rest, rest
 
 
