@@ -134,7 +134,10 @@ def test_adapter_that_was_never_configured_says_what_to_check(model_manager: Mod
 LIMIT_S = 240
 """Of what would otherwise never end; no machine is so slow."""
 STORY_TOKENS = 1500
+# A shell has what it runs in the background ignore SIGINT, and children inherit that.
 LONG = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from gateway.client import get_model_manager
 with get_model_manager().use_model("base") as model:
     print("asks", flush=True)
@@ -151,8 +154,6 @@ def test_ctrl_c_is_an_abort_at_the_engine(real: RealStack) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=env,
-        # A shell has what it runs in the background ignore it, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert program.stdout is not None
     assert program.stdout.readline() == b"asks\n"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -20,13 +18,13 @@ from typing import Any
 import httpx
 
 from gateway.config.document import Config
+from tests.support.process_ends import ending_with_us
 from tests.support.stack import TASKS, config_of, write_report
-from tests.support.waiting import eventually, until
+from tests.support.waiting import CLIENT_S, eventually, until
 
 ROOT = Path(__file__).parents[2]
 LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:(\d+))")
-LIMIT_S = 30.0
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LIMIT_S = CLIENT_S
 LEAST_BESIDE = 40
 """Answers of others, however quickly a fault is over."""
 QUICK: Mapping[str, Any] = {
@@ -99,24 +97,16 @@ def program(
     wait: bool = True,
     env: Mapping[str, str] | None = None,
     user: int | None = None,
-    descriptors: int | None = None,
+    descriptors: int = 0,
     before: Sequence[str] = (),
 ) -> Iterator[Program]:
     """Start `python -m …`, wait until it listens, and kill it at the end.
 
     `descriptors`: its `ulimit -n`, soft and hard. `before`: a command that runs it.
     """
-
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
-
-    def limited() -> None:
-        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # a run that is killed leaves nothing behind
-        if descriptors is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", *argv],
+            ending_with_us([*before, sys.executable, "-m", *argv], descriptors),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -124,7 +114,6 @@ def program(
             env={**os.environ, **(env or {})},
             user=user,
             start_new_session=True,
-            preexec_fn=limited,
         )
     made = Program(process, log)
     try:

@@ -6,9 +6,7 @@ For the tests on faults and at scale: `redis_server` starts one, `Cut` stands be
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fakes.plant import free_port
+from tests.support.process_ends import ending_with_us
 from tests.support.waiting import until
 
 PROGRAMS = ("redis-server", "valkey-server")
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def installed() -> str | None:
@@ -42,7 +40,6 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        prctl = ctypes.CDLL(None).prctl
         argv = [
             self.program,
             "--port",
@@ -56,11 +53,10 @@ class RedisServer:
         ]
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*argv, "--dir", str(self.folder)],
+                ending_with_us([*argv, "--dir", str(self.folder)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0),
             )
         until(self._answers)
 
