@@ -27,7 +27,7 @@ from gateway.dialects.parameters import (
     unsupported,
 )
 from gateway.dialects.prompt_faults import CHAT, Form, fault_in
-from gateway.dialects.request_body import Fields, says_system, text_field, with_member
+from gateway.dialects.request_body import Fields, says_system, text_field, with_member, without_idle_choice
 from gateway.dialects.spelling import misspelt, plain
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
@@ -243,7 +243,7 @@ class Dialect(ABC):
         """A task's defaults by this API's names, where the client gave none; `effort_in` names the object
         that says how long to think. Raises InvalidRequest where the client's is no object.
         """
-        for key, value in defaults.items():
+        for key, value in without_idle_choice(defaults, fields).items():
             name = self.renamed.get(key, key)
             write = self.rewritten.get(key, _as_it_is)
             if name == effort_in:

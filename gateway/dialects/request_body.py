@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Collection, Mapping
 from operator import attrgetter
 
 import msgspec
@@ -171,7 +172,7 @@ def apply_contract(fields: Fields, route: Route) -> None:
     if "n" in fields and _several(fields["n"]) and _greedy(defaults.get("temperature")):
         # All of n answers would be the same, and the engine refuses to give them: the client's n counts.
         defaults = {key: value for key, value in defaults.items() if key != "temperature"}
-    for key, value in defaults.items():
+    for key, value in without_idle_choice(defaults, fields).items():
         stand_ins = _STAND_INS.get(key)
         if key not in fields if stand_ins is None else fields.keys().isdisjoint(stand_ins):
             fields[key] = value
@@ -183,6 +184,21 @@ def apply_contract(fields: Fields, route: Route) -> None:
                 code="unsupported_parameter",
             )
         fields["response_format"] = contract.response_format
+
+
+def without_idle_choice(
+    defaults: Mapping[str, msgspec.Raw], fields: Collection[str]
+) -> Mapping[str, msgspec.Raw]:
+    """A task's defaults but for a choice among tools that are not there: the engine would refuse the request.
+
+    A function that it names is one of the task's tools, not of those that the client has given.
+    """
+    choice = defaults.get("tool_choice")
+    if choice is None or "tool_choice" in fields:
+        return defaults
+    if not bytes(choice).startswith(b"{") if "tools" in fields else "tools" in defaults:
+        return defaults
+    return {key: value for key, value in defaults.items() if key != "tool_choice"}
 
 
 def _several(n: msgspec.Raw) -> bool:

@@ -595,10 +595,26 @@ def test_a_tasks_tools_are_written_as_each_api_has_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("choice", ["none", "auto", "required", None])
 def test_a_tasks_choice_of_tools_is_a_word_or_a_type(tmp_path: Path, choice: str | None) -> None:
-    written = with_defaults(tmp_path, {"tool_choice": choice, "tools": None})
+    written = with_defaults(tmp_path, {"tool_choice": choice}, tools=GIVEN["tools"])
     kinds = {"required": "any"}
+    assert written["chat"].get("tool_choice") == choice
     assert written["responses"].get("tool_choice") == choice
     assert written["messages"].get("tool_choice") == (choice and {"type": kinds.get(choice, choice)})
+
+
+@pytest.mark.parametrize("choice", ["none", "auto", "required", GIVEN["tool_choice"]])
+def test_a_tasks_choice_among_no_tools_is_none(tmp_path: Path, choice: JsonValue) -> None:
+    for sent in with_defaults(tmp_path, {"tool_choice": choice, "seed": 1}).values():
+        assert sent.keys().isdisjoint(GIVEN)
+    assert with_defaults(tmp_path, {"tool_choice": choice, "seed": 1})["chat"]["seed"] == 1
+
+
+def test_a_tasks_function_is_not_chosen_among_a_clients_tools(tmp_path: Path) -> None:
+    for sent in with_defaults(tmp_path, GIVEN, tools=[{"name": "mine"}]).values():
+        assert sent["tools"] == [{"name": "mine"}]
+        assert "tool_choice" not in sent
+    for sent in with_defaults(tmp_path, GIVEN, tool_choice="auto").values():
+        assert sent["tool_choice"] == "auto"
 
 
 MANY = json.dumps([[]] * 30_000)
