@@ -42,9 +42,9 @@ demo: setup ## start everything on the demo configuration, name the sample clust
 serve: setup ## serve CONFIG (default: the demo) until Ctrl-C
 	@exec $(BIN)/lora-gateway up --config "$(CONFIG)"
 
-# An engine on a CPU leaves a core here, to the tests beside it. A run's output comes when it is over, where make can keep it so long.
+# An engine on a CPU has one thread here, beside the other tests. A run's output comes when it is over, where make can keep it so long.
 test: setup ## run all tests, those on a real vLLM beside the others
-	@VLLM_CPU_NUM_OF_RESERVED_CPU=1 $(MAKE) --no-print-directory -k $(if $(findstring jobserver,$(MAKEFLAGS)),,-j2) \
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -k $(if $(findstring jobserver,$(MAKEFLAGS)),,-j2) \
 	$(and $(filter output-sync,$(.FEATURES)),-O) test-engine test-unit test-faults
 
 test-unit: setup ## run the tests that need no engine

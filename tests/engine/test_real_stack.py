@@ -112,15 +112,19 @@ def by_langchain(real: RealStack, model: str) -> str:
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
 
-    chat = ChatOpenAI(model=model, base_url=f"{real.url}/v1", api_key=SecretStr("none"), timeout=LIMIT_S)
-    return str(chat.bind(**caps_of(model)).invoke(PROMPTS[model]).content)
+    url, key = f"{real.url}/v1", SecretStr("none")
+    with httpx.Client() as http:  # its own is never closed
+        chat = ChatOpenAI(model=model, base_url=url, api_key=key, timeout=LIMIT_S, http_client=http)
+        return str(chat.bind(**caps_of(model)).invoke(PROMPTS[model]).content)
 
 
 def by_litellm(real: RealStack, model: str) -> str | None:
     import litellm
 
-    where = {"api_base": f"{real.url}/v1", "api_key": "none", "timeout": LIMIT_S}
-    answer = litellm.completion(model=f"openai/{model}", messages=user(model), **caps_of(model), **where)
+    # One of its own it forgets after a while, and leaves it open.
+    with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S) as client:
+        where = {"client": client, "timeout": LIMIT_S}
+        answer = litellm.completion(model=f"openai/{model}", messages=user(model), **caps_of(model), **where)
     content = answer.choices[0].message.content
     assert content is None or isinstance(content, str)
     return content
