@@ -196,9 +196,9 @@ def without_idle_choice(
     choice = defaults.get("tool_choice")
     if choice is None or "tool_choice" in fields:
         return defaults
-    if not bytes(choice).startswith(b"{") if "tools" in fields else "tools" in defaults:
-        return defaults
-    return {key: value for key, value in defaults.items() if key != "tool_choice"}
+    names_one = bytes(choice).startswith(b"{")
+    chooses = not names_one if "tools" in fields else "tools" in defaults
+    return defaults if chooses else {key: value for key, value in defaults.items() if key != "tool_choice"}
 
 
 def _several(n: msgspec.Raw) -> bool:
