@@ -121,7 +121,8 @@ async def answered(client: httpx.AsyncClient, path: str) -> httpx.Response:
     answers: list[httpx.Response] = []
 
     async def answers_now() -> bool:
-        with contextlib.suppress(httpx.ConnectError):
+        # Whoever connects as the failed server is closed is cut off, not refused.
+        with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError):
             answers.append(await client.get(path))
         return bool(answers)
 
