@@ -239,7 +239,8 @@ def sides_text(shape: tuple[int, ...]) -> str:
 
 def _check_layer(tensor: LoraTensor, module: str, rank: int, base: Base) -> Misfit | None:
     inside = base.nested or (base.served is not None and base.served.language is not None)
-    layer = (INNER_LAYER if inside else LAYER).fullmatch(module)
+    # A language model alone is matched by transformers' names: vLLM's may differ (gpt_oss: attn).
+    layer = INNER_LAYER.fullmatch(module) if inside else LAYER.fullmatch(tensor.module)
     sides = base.sides.get(layer[3]) if layer else None
     if layer is None or sides is None or (layer[2] == "self_attn") != (layer[3] in ATTENTION):
         if inside or not base.whole_layers:

@@ -10,7 +10,7 @@ from launch.base.safetensors_header import Tensor
 from launch.machine.files import Unfit, shorten
 
 LORA_TENSOR = re.compile(
-    r"^(?:base_model\.model\.)?(?P<module>.+)\."
+    r"^(?:base_model\.model\.)*(?P<module>.+)\."  # twice of what peft wrapped twice: vLLM takes each away
     r"(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))$"
 )
 LEFT_OUT = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
