@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ from typing import BinaryIO, Protocol
 from gateway.errors import ConfigError
 from launch.adapters.base_match import check_lineage
 from launch.adapters.folder import real_folder, require_files
-from launch.adapters.fused_experts import check_fused, is_fused, parameter_of
+from launch.adapters.fused_experts import check_experts, is_fused, parameter_of
+from launch.adapters.language_names import named_alone, renamed
 from launch.adapters.settings import ENGINE_RANKS, Settings, as_engine_reads, read_settings
 from launch.adapters.sources.transfer import check_digest
 from launch.adapters.target_modules import check_patterns, meant_by, ranks_of
@@ -89,11 +91,15 @@ def check_adapter(
         file.seek(0)
         header = read_header_of(file, size, MAX_HEADER_BYTES)
         tensors = read_names(header.tensors)
+        beginning = header.raw
+        alone = named_alone(base.served, {tensor.module for tensor in tensors}, settings)
+        if alone is not None:
+            base, beginning = dataclasses.replace(base, served=alone), renamed(header.raw)
         warnings += _check_tensors(tensors, header, settings, base)
         # Only now is anything written, or all of it read: names and shapes refuse most of what is refused.
         if copy is not None:
             copy.begin(raw, size)
-        named, findings = _read_data(file, raw, header, origin, copy)
+        named, findings = _read_data(file, raw, beginning, header, origin, copy)
         _check_numbers(tensors, findings)
     return Adapter(task, _id(task, named), path, settings.largest_rank, size, warnings)
 
@@ -111,19 +117,15 @@ def engine_rank(ranks: Sequence[int]) -> int:
 
 
 def _read_data(
-    file: BinaryIO, settings: bytes, header: Header, origin: Origin, copy: Copy | None
+    file: BinaryIO, settings: bytes, beginning: bytes, header: Header, origin: Origin, copy: Copy | None
 ) -> tuple[str, Findings]:
     """The one pass: the id's digest, what the numbers are, the source's digest, and the copy."""
     # The id's digest is what `adapter_id` makes of the copy at each later start.
-    named, weights = hashlib.sha256(settings), hashlib.sha256()
-    readers: list[Reader] = [named]
-    if origin.sha256:
-        readers.append(weights)
-    if copy is not None:
-        readers.append(copy)
+    named, weights = hashlib.sha256(settings), hashlib.sha256(header.raw)
+    readers: list[Reader] = [named] if copy is None else [named, copy]
     for reader in readers:
-        reader.update(header.raw)
-    findings = scan(file, header.tensors, readers)
+        reader.update(beginning)
+    findings = scan(file, header.tensors, [*readers, weights] if origin.sha256 else readers)
     if origin.sha256:
         check_digest("it", weights.hexdigest(), origin.sha256, "the source asks for")
     return named.hexdigest(), findings
@@ -177,12 +179,12 @@ def _check_tensors(
         raise Unfit(problem)
     names = {tensor.name for tensor in tensors}
     for tensor in tensors:
-        if not is_fused(tensor.module):  # their rows are rank times experts, which `check_fused` knows
+        if not is_fused(tensor.module):  # their rows are rank times experts, which `check_experts` knows
             misfit = check_tensor(tensor, ranks[tensor.module], base)
             if misfit is not None:
                 raise Unfit(f"{misfit}; train it on this base, or save it again")
         _check_pair(tensor, header.tensors[tensor.name].dtype, names)
-    check_fused(tensors, ranks, base)
+    check_experts(tensors, ranks, base)
     misfit = check_reach(tensors, base)
     if misfit is not None:
         raise Unfit(f"{misfit}; train it on this base")

@@ -19,6 +19,9 @@ from launch.adapters.copy import AdapterCopy
 from launch.base.lora_shapes import Base
 from launch.machine.files import FILES, WEIGHTS, Origin
 
+RENAMED_BYTES = 1 << 20
+"""By so much at most a copy differs whose modules have other names than the source's (`language_names`)."""
+
 
 class AdapterStore:
     """One folder per id, holding just the two files that make it."""
@@ -69,11 +72,11 @@ class AdapterStore:
         return dataclasses.replace(adapter, path=self.path_of(adapter.id))
 
     def _may_hold(self, task: str, source: Path) -> bool:
-        """Whether some version of the task is as long as what comes, so that it may be the same."""
+        """Whether some version of the task is about as long as what comes, so that it may be the same."""
         try:
             size = (source / WEIGHTS).stat().st_size
             return any(
-                (found / WEIGHTS).stat().st_size == size
+                abs((found / WEIGHTS).stat().st_size - size) < RENAMED_BYTES
                 for found in self.folder.iterdir()
                 if found.name.rpartition("@")[0] == task
             )

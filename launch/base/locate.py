@@ -12,6 +12,7 @@ from launch.base.config_json import read_config
 from launch.base.hub import hub_config
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.names import cached_name
+from launch.base.served_classes import MIXED_EXPERTS
 
 
 def resolve_base(settings: BaseConfig) -> Base:
@@ -47,9 +48,14 @@ def as_run(base: Base, config: Config) -> Base:
     asked = options_of(config.engine.extra_args)
     if config.attached or asked.get("model-impl", "auto") not in ("auto", "vllm"):
         return dataclasses.replace(base, served=None)
-    if base.served is not None and "enable-tower-connector-lora" in asked:
-        return dataclasses.replace(base, served=dataclasses.replace(base.served, language=None))
-    return base
+    if base.served is None:
+        return base
+    served = base.served
+    if "enable-tower-connector-lora" in asked:
+        served = dataclasses.replace(served, language=None)
+    if MIXED_EXPERTS in asked and served.fused_experts:
+        served = dataclasses.replace(served, both_experts=True)
+    return dataclasses.replace(base, served=served)
 
 
 def _folder(folder: Path) -> Base:

@@ -16,6 +16,15 @@ from typing import Any
 TABLE = "served_classes.json"
 LARGEST_VOCABULARY = 258_048
 """vLLM 0.32, vllm/lora/layers/logits_processor.py: with more entries lm_head has no LoRA."""
+# Classes that take experts one by one, and with the option below as one parameter too: these call them
+# mlp.experts, as transformers (5.19) does. Others (Mixtral, MiniMax-M2) would leave them out in silence.
+BOTH_EXPERTS = frozenset(
+    {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM"}
+    | {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeForCausalLM", "Glm4MoeLiteForCausalLM"}
+    | {"Ernie4_5_MoeForCausalLM", "ExaoneMoeForCausalLM", "OlmoeForCausalLM"}
+)
+MIXED_EXPERTS = "enable-mixed-moe-lora-format"
+"""vLLM's option; where a class takes experts one by one it changes nothing else."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class ServedClass:
     """Where a multimodal class keeps its language model, the one part that LoRA acts on; None: everywhere."""
     fused_experts: bool = False
     """Takes the experts of a layer as two tensors, as peft's `target_parameters` writes them."""
+    both_experts: bool = False
+    """Takes them one by one as well as so, with MIXED_EXPERTS."""
     substrings: Mapping[str, str] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
     renames_known: bool = True
@@ -71,6 +82,7 @@ def _read(facts: Mapping[str, Any]) -> ServedClass:
         vocabulary=None if vocabulary is None else frozenset(vocabulary),
         language=facts.get("language"),
         fused_experts=facts.get("experts") == "fused",
+        both_experts=facts["class"] in BOTH_EXPERTS,
         substrings=(renames or {}).get("substr", {}),
         prefixes=(renames or {}).get("prefix", {}),
         renames_known=renames is not None,

@@ -16,6 +16,7 @@ from launch.adapters.check import Adapter, engine_rank
 from launch.base.argv_read import options_of
 from launch.base.lora_shapes import HEAD, Base
 from launch.base.parsers.model_parsers import Parsers
+from launch.base.served_classes import MIXED_EXPERTS
 from launch.machine.memory import GIB
 from launch.machine.orphans import MARK, MARKED
 
@@ -83,6 +84,8 @@ def engine_command(
     argv += _parser_arguments(config, parsers or Parsers())
     argv += _memory_arguments(config, base, has_gpu)
     argv += _lora_arguments(config, adapters, slots, rank)
+    if base.served is not None and base.served.both_experts:
+        argv.append(f"--{MIXED_EXPERTS}")
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
     argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from gateway.errors import NOT_JSON, EngineFailure
+from launch.adapters.fused_experts import holds_fused
 
 REQUEST_TIMEOUT_S = 300.0
 # Of requests in flight too: vLLM counts tokens with each step, not when a request ends.
@@ -95,10 +96,16 @@ def served_models(url: str, *, key: str = "") -> dict[str, str]:
     return {str(one["id"]): str(one.get("root")) for one in data if isinstance(one, dict) and "id" in one}
 
 
-def load_adapter(url: str, adapter_id: str, path: Path, *, key: str = "") -> None:
-    """Load under that id; one that is loaded already is left as it is. Raises EngineFailure."""
+def load_adapter(url: str, adapter_id: str, path: Path, *, key: str = "", fused: bool = False) -> None:
+    """Load under that id; one that is loaded already is left as it is. Raises EngineFailure.
+
+    `fused`: it has a mixture's experts as one parameter; looked for in a path of this machine.
+    """
+    body: dict[str, object] = {"lora_name": adapter_id, "lora_path": str(path)}
+    if fused or holds_fused(Path(path)):  # with MIXED_EXPERTS the engine does not tell by itself
+        body["is_3d_lora_weight"] = True
     try:
-        call(f"{url}/v1/load_lora_adapter", {"lora_name": adapter_id, "lora_path": str(path)}, key=key)
+        call(f"{url}/v1/load_lora_adapter", body, key=key)
     except EngineRefusal as refusal:
         # vLLM has no such route without the variable; with it a 404 names the adapter that it did not find.
         if refusal.status == 404 and adapter_id not in refusal.text:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.errors import EngineFailure
+from launch.adapters.fused_experts import holds_fused
 from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.on_ray.remote_engine import Seat
 from launch.machine.files import CONFIG, WEIGHTS
@@ -19,7 +20,8 @@ def calls_to(seat: Seat, calls: EngineCalls) -> EngineCalls:
     """The same calls, through which an adapter is loaded from where its node has it."""
 
     def load(url: str, name: str, path: str | Path) -> None:
-        calls.load(url, name, Path(folder_there(seat, Path(path))))
+        fused = {"fused": True} if holds_fused(Path(path)) else {}  # its own path says nothing here
+        calls.load(url, name, Path(folder_there(seat, Path(path))), **fused)
 
     def unload(url: str, name: str) -> None:
         calls.unload(url, name)

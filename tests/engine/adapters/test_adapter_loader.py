@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from gateway.errors import ConfigError
 from launch.adapters.check import check_adapter
+from launch.adapters.store import AdapterStore
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.served_classes import served_by
 
@@ -134,16 +135,13 @@ TENSORS = [
         stricter="the manager asserts both",
         kinds=("gpt_oss",),
     ),
-    Case(
-        "fused experts where they are single",
-        FUSED,
-        stricter="the manager refuses them",
-        kinds=("qwen3_moe",),
-    ),
+    Case("fused experts where they are single, too", FUSED, kinds=("qwen3_moe",)),
+    Case("the prefix twice", {f"{PREFIX}{name}": shape for name, shape in PLAIN.items()}),
     Case(
         "a layer that is not there",
         pair(f"{PREFIX}model.layers.9.self_attn.q_proj", HIDDEN, HIDDEN),
         stricter="it would be left out in silence",
+        kinds=tuple(CLASSES),
     ),
     Case(
         "another model's layers",
@@ -163,7 +161,7 @@ TENSORS = [
         stricter="the rest would stay the base's",
     ),
     Case("a head that is too large", pair(f"{PREFIX}lm_head", HIDDEN, 49), stricter="activating it fails"),
-    Case("another width", pair(Q, 8, 8), stricter="it would act on a part in silence"),
+    Case("another width", pair(Q, 8, 8), stricter="it would act on a part in silence", kinds=tuple(CLASSES)),
 ]
 SETTINGS: list[tuple[str, dict[str, object], str]] = [
     ("nothing named", {"target_modules": []}, ""),
@@ -300,6 +298,29 @@ def test_checks_and_the_loader_agree(case: Case, kind: str, tmp_path: Path) -> N
         assert ours, f"the engine refuses it: {loader}"
     else:
         assert not ours, f"the engine takes it: {ours}"
+
+
+def test_loader_finds_a_language_models_own_names_in_the_larger_model(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from vllm.lora.lora_model import LoRAModel
+        from vllm.lora.peft_helper import PEFTHelper
+        from vllm.model_executor.models.utils import WeightsMapper
+    text = {**LAYOUT, "model_type": "qwen3_vl_text"}
+    on = describe_base(
+        "/base", "", {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text}
+    )
+    kept = AdapterStore(tmp_path / "kept").take("task", write(tmp_path / "adapter", Case("", PLAIN)), on)
+    assert on.served is not None
+    found = LoRAModel.from_local_checkpoint(
+        str(kept.path),
+        LINEAR,
+        peft_helper=PEFTHelper.from_local_dir(str(kept.path), 128),
+        lora_model_id=1,
+        device="cpu",
+        weights_mapper=WeightsMapper(orig_to_new_prefix=dict(on.served.prefixes)),
+    )
+    assert list(found.loras) == ["language_model.model.layers.0.self_attn.q_proj"]
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -129,11 +129,28 @@ def test_fused_experts_with_ranks_of_their_own(tmp_path: Path) -> None:
     check_adapter("naming", adapter(tmp_path / "a", FUSED, changes), base("gpt_oss", num_local_experts=4))
 
 
+def test_fused_experts_of_todays_peft_are_taken_where_the_engine_takes_both_forms(tmp_path: Path) -> None:
+    # What peft (0.21) with transformers 5 makes of target_modules: gate and up are one, of twice the rank.
+    pattern = {r".*\.gate_up_proj": 8}
+    shapes = {**FUSED, f"{EXPERT}.lora_A.weight": (16, 32), f"{EXPERT}.lora_B.weight": (16, 16)}
+    changes = {**PARAMETERS, "target_modules": [], "r": 4, "rank_pattern": pattern, "alpha_pattern": pattern}
+    on = base("qwen3_moe", num_experts=4, moe_intermediate_size=32)
+    assert check_adapter("naming", adapter(tmp_path / "a", shapes, changes), on).rank == 8
+
+
+@pytest.mark.parametrize(("layer", "side"), [(0, 32), (2, 16)])
+def test_attention_that_the_engine_calls_otherwise_is_held_too(layer: int, side: int, tmp_path: Path) -> None:
+    name = f"{PREFIX}model.layers.{layer}.self_attn.q_proj"
+    shapes: Shapes = {f"{name}.lora_A.weight": (8, 16), f"{name}.lora_B.weight": (side, 8)}
+    said = problem(adapter(tmp_path / "a", shapes), base("gpt_oss"))
+    assert "the base needs" in said
+
+
 def test_fused_experts_that_the_engine_would_refuse(tmp_path: Path) -> None:
     whole = adapter(tmp_path / "a", FUSED, PARAMETERS)
     assert "rank 8 times 5 experts, 40" in problem(whole, base("gpt_oss", num_local_experts=5))
-    single = problem(whole, base("qwen3_moe", num_experts=4))
-    assert "which the engine's class Qwen3MoeForCausalLM takes one by one" in single
+    single = problem(whole, base("mixtral", num_local_experts=4))
+    assert "which the engine's class MixtralForCausalLM takes one by one" in single
     down = {name: shape for name, shape in FUSED.items() if "base_layer" not in name}
     half = problem(adapter(tmp_path / "b", down, PARAMETERS), base("gpt_oss", num_local_experts=4))
     assert "takes gate_up_proj and down_proj of the experts together" in half
@@ -161,9 +178,9 @@ def test_text_adapter_whose_names_the_engine_finds_is_taken(
 @pytest.mark.parametrize(
     ("architecture", "prefix"),
     [
-        ("Qwen3VLForConditionalGeneration", "model."),
-        ("Gemma3ForConditionalGeneration", "model."),
-        ("LlavaForConditionalGeneration", "model."),
+        ("Qwen3VLForConditionalGeneration", "model.text_model."),
+        ("Gemma3ForConditionalGeneration", "model.text_model."),
+        ("LlavaForConditionalGeneration", "model.text_model."),
         ("Qwen2_5_VLForConditionalGeneration", "model.visual."),
     ],
 )

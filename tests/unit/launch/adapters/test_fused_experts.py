@@ -1,16 +1,18 @@
-"""A mixture's experts trained as one parameter: both of a layer, of the ranks and sides that the base has."""
+"""A mixture's experts, as one parameter or one by one: all of a layer, of the base's ranks and sides."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from launch.adapters.fused_experts import check_fused, is_fused, parameter_of
+from launch.adapters.fused_experts import check_experts, holds_fused, is_fused, parameter_of
 from launch.base.lora_shapes import Base
 from launch.base.lora_tensors import LoraTensor
 from launch.base.served_classes import ServedClass
 from launch.machine.files import Unfit
+from tests.support.adapter_folders import GOOD, adapter
 
 DOWN = "model.layers.0.mlp.experts"
 UP = f"{DOWN}.base_layer"
@@ -35,7 +37,7 @@ def tensors(**changed: tuple[int, ...]) -> list[LoraTensor]:
 
 
 def check(found: list[LoraTensor], base: Base = BASE) -> None:
-    check_fused(found, {UP: RANK, DOWN: RANK}, base)
+    check_experts(found, {UP: RANK, DOWN: RANK}, base)
 
 
 def test_both_parameters_as_peft_writes_them_are_taken() -> None:
@@ -60,10 +62,45 @@ def test_what_the_engine_would_refuse_is_refused(changed: dict[str, tuple[int, .
         check(tensors(**changed))
 
 
-def test_class_that_takes_experts_one_by_one_is_named() -> None:
+def test_class_that_takes_experts_one_by_one_alone_is_named() -> None:
     with pytest.raises(Unfit, match="the engine's class Some"):
         check(tensors(), replace(BASE, served=ServedClass("Some")))
     check(tensors(), replace(BASE, served=ServedClass("Some", fused_experts=True)))
+    check(tensors(), replace(BASE, served=ServedClass("Some", both_experts=True)))
+
+
+def one_by_one(experts: int = EXPERTS, projections: str = "gate up down") -> list[LoraTensor]:
+    modules = [f"{DOWN}.{number}.{name}_proj" for number in range(experts) for name in projections.split()]
+    return [
+        LoraTensor(f"{module}.{side}", module, side, False, (1, 1)) for module in modules for side in "AB"
+    ]
+
+
+@pytest.mark.parametrize("found", [one_by_one(2), one_by_one(projections="gate up"), one_by_one()[:-2]])
+def test_experts_one_by_one_are_all_there_or_none(found: list[LoraTensor]) -> None:
+    base = replace(BASE, served=ServedClass("Some"))
+    check(one_by_one(), base)
+    check(found)  # of a class that is not known
+    with pytest.raises(Unfit, match="of all experts together or none"):
+        check(found, base)
+
+
+def test_experts_without_a_gate_have_two_matrices_each() -> None:
+    check(one_by_one(projections="up down"), replace(BASE, served=ServedClass("NemotronHForCausalLM")))
+
+
+def test_class_that_takes_experts_as_one_parameter_alone_is_named() -> None:
+    with pytest.raises(Unfit, match="put --enable-mixed-moe-lora-format into"):
+        check(one_by_one(), replace(BASE, served=ServedClass("Some", fused_experts=True)))
+    check(one_by_one(), replace(BASE, served=ServedClass("Some", fused_experts=True, both_experts=True)))
+
+
+def test_folder_says_whether_it_holds_experts_as_one_parameter(tmp_path: Path) -> None:
+    name = f"base_model.model.{UP}"
+    fused = {f"{name}.lora_A.weight": (6, 16), f"{name}.lora_B.weight": (16, 6)}
+    assert holds_fused(adapter(tmp_path / "fused", {**GOOD, **fused}))
+    assert not holds_fused(adapter(tmp_path / "plain"))
+    assert not holds_fused(tmp_path / "none")
 
 
 def test_patterns_mean_the_parameter() -> None:

@@ -61,3 +61,11 @@ def test_class_that_another_may_serve_is_not_known(tmp_path: Path) -> None:
     assert as_run(found, config(engines=[{"url": "http://x:1"}])).served is None
     extra = {"engine": {"extra_args": ["--model-impl", "transformers"]}}
     assert as_run(found, config(**extra)).served is None
+
+
+def test_option_lets_a_class_take_experts_in_both_forms(tmp_path: Path) -> None:
+    found = resolve_base(base(folder(tmp_path / "m", architectures=["GptOssForCausalLM"])))
+    asked = {"base": {"model": "m"}, "engine": {"extra_args": ["--enable-mixed-moe-lora-format"]}}
+    served = as_run(found, Config.model_validate(asked)).served
+    assert served is not None
+    assert (served.fused_experts, served.both_experts) == (True, True)

@@ -66,6 +66,12 @@ def test_more_adapters_than_the_least_have_a_slot_each() -> None:
     assert engine_command(config(), LOCAL, many, 1, has_gpu=True).slots == 6
 
 
+def test_class_that_can_takes_experts_in_both_forms() -> None:
+    for served, taken in ((ServedClass("X", both_experts=True), True), (ServedClass("X"), False)):
+        argv = engine_command(config(), replace(LOCAL, served=served), [], 1, has_gpu=True).argv
+        assert ("--enable-mixed-moe-lora-format" in argv) == taken
+
+
 def test_fewer_slots_than_adapters_still_keep_all_in_memory() -> None:
     few = config(max_loras=1, max_lora_rank=64)
     argv = engine_command(few, LOCAL, [CONCEPT, NAMING], 1, has_gpu=True).argv

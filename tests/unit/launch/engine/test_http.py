@@ -24,6 +24,7 @@ from launch.engine.http import (
 )
 from launch.machine.ports import free_port
 from tests.fakes.http_server import Handler, serving
+from tests.support.adapter_folders import adapter
 
 METRICS = 'vllm:prompt_tokens_total{engine="0"} 3.0\nvllm:generation_tokens_total{engine="0"} 4.0\n'
 
@@ -105,6 +106,12 @@ def test_adapter_that_is_there_already_or_not_any_more_is_no_error(server: Serve
     server.answers["/v1/unload_lora_adapter"] = (500, "x")
     with pytest.raises(EngineRefusal):
         unload_adapter(server.url, "a@1")
+
+
+def test_engine_is_told_of_experts_as_one_parameter(server: Server, tmp_path: Path) -> None:
+    name = "model.layers.0.mlp.experts"
+    load_adapter(server.url, "a@1", adapter(tmp_path, {f"{name}.lora_A.weight": (4, 4)}))
+    assert server.asked[-1][2]["is_3d_lora_weight"] is True
 
 
 def test_progress_is_of_both_counters_or_not_known(server: Server) -> None:

@@ -62,6 +62,16 @@ def test_it_is_loaded_from_a_copy_and_the_copy_goes_with_it(
     assert not copy.exists()
 
 
+def test_what_the_path_there_cannot_tell_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, bool]] = []
+    own = EngineCalls(load=lambda *_, **more: told.append(more), unload=lambda *_: None)
+    folder, through = kept(tmp_path / "here"), calls_to(far(tmp_path / "node"), own)
+    through.load("http://n", folder.name, str(folder))
+    monkeypatch.setattr(adapter_courier, "holds_fused", lambda _: True)
+    through.load("http://n", folder.name, str(folder))
+    assert told == [{}, {"fused": True}]
+
+
 def test_it_goes_in_pieces_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter_courier, "PIECE_BYTES", 300)
     folder, told = kept(tmp_path / "here"), list[int]()
