@@ -105,7 +105,7 @@ class FakeRedis:
         day, month = day_of(self.now), month_of(self.now)
         row = self._accounts.get(ask.account)
         if row is None:
-            row = self._accounts[ask.account] = _Account(per_minute, tokens_per_minute, self.now, *ask.known)
+            row = self._accounts[ask.account] = _Account(math.inf, math.inf, self.now, *ask.known)
         level = level_now(row.level, row.at, self.now, per_minute)
         tokens = level_now(row.tokens, row.at, self.now, tokens_per_minute)
         day_tokens = row.day_tokens if row.day == day else 0.0
@@ -121,8 +121,10 @@ class FakeRedis:
         budget = min(
             per_day - day_tokens if per_day else math.inf, per_month - month_tokens if per_month else math.inf
         )
-        row.places = {one: count for one, count in row.places.items() if one in self._alive and one != member}
-        others = sum(row.places.values())
+        row.places.pop(member, None)
+        if most:
+            row.places = {one: count for one, count in row.places.items() if one in self._alive}
+        others = sum(row.places.values()) if most else 0
         room = most - others - back.places
         enough = all(
             not bounded or not wanted or left >= wanted - 1e-6
@@ -150,11 +152,14 @@ class FakeRedis:
         mine = back.places + got.places
         if most and mine:
             row.places[member] = mine
-        row.level, row.tokens, row.at = level - got.requests, tokens - got.tokens, self.now
+        level, tokens = level - got.requests, tokens - got.tokens
+        # Of a bound that there is none of nothing is kept.
+        row.level, row.tokens = level if per_minute else math.inf, tokens if tokens_per_minute else math.inf
+        row.at = self.now
         row.day, row.day_tokens = day, day_tokens + got.budget
         row.month, row.month_tokens = month, month_tokens + got.budget
         return Given(
-            enough, got, row.level, row.tokens, day, row.day_tokens, month, row.month_tokens, others + mine
+            enough, got, level, tokens, day, row.day_tokens, month, row.month_tokens, others + mine
         )
 
     def _part(self, left: float, need: float, queued: float, ahead: float) -> float:

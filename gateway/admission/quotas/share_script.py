@@ -117,6 +117,9 @@ local function taken(left, need, queued, ahead, whole)
   return need + second + third
 end
 
+-- Of a bound that there is none of nothing is known: one that is set later begins full.
+local function kept(left, bound) return bound > 0 and string.format('%.6f', left) or '' end
+
 local given = {}
 for i, one in ipairs(asked.accounts) do
   local key, places_key = KEYS[2 * i + 1], KEYS[2 * i + 2]
@@ -168,18 +171,16 @@ for i, one in ipairs(asked.accounts) do
   end
   level, tokens = level - got[1], tokens - got[2]
   day_tokens, month_tokens = day_tokens + got[3], month_tokens + got[3]
-  redis.call('HSET', key, 'level', string.format('%.6f', level), 'at', string.format('%.6f', now),
-    'tokens', string.format('%.6f', tokens), 'tokens_at', string.format('%.6f', now),
+  redis.call('HSET', key, 'level', kept(level, bounds[1]), 'at', string.format('%.6f', now),
+    'tokens', kept(tokens, bounds[2]), 'tokens_at', string.format('%.6f', now),
     'day', day, 'day_tokens', string.format('%.3f', day_tokens),
     'month', month, 'month_tokens', string.format('%.3f', month_tokens))
   redis.call('EXPIRE', key, 5356800)  -- 62 days
   local mine = back[4] + got[4]
-  if bounds[5] > 0 then
-    if mine > 0 then
-      redis.call('HSET', places_key, asked.member, mine)
-      redis.call('EXPIRE', places_key, 86400)
-    else redis.call('HDEL', places_key, asked.member) end
-  end
+  if bounds[5] > 0 and mine > 0 then
+    redis.call('HSET', places_key, asked.member, mine)
+    redis.call('EXPIRE', places_key, 86400)
+  else redis.call('HDEL', places_key, asked.member) end
   given[i] = {enough = enough, amounts = got, level = level, token_level = tokens, day = day,
     day_tokens = day_tokens, month = month, month_tokens = month_tokens, in_flight = others + mine}
 end

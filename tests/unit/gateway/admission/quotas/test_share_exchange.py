@@ -51,10 +51,21 @@ class Together:
         self.held.append(made)
         return made
 
+    def limited(self, **limits: Any) -> None:
+        """Other limits from now on, as a reload brings them."""
+        for one in self.gateways:
+            one.configure(_config(one._folder, limits))
+
     async def refused(self, gateway: int, tokens: int = 10) -> TooMany:
         with pytest.raises(TooMany) as refused:
             await self.ask(gateway, tokens)
         return refused.value
+
+
+def _config(folder: Path, limits: dict[str, Any]) -> Config:
+    key = {"sha256": "a" * 64, "limits": limits}
+    document = {"base": {"model": "some/model"}, "keys": {"ci": key}, "state_dir": str(folder)}
+    return Config.model_validate(document)
 
 
 @pytest.fixture
@@ -68,9 +79,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Together
         for number in range(count):
             folder = tmp_path / str(number)
             folder.mkdir(exist_ok=True)
-            key = {"sha256": "a" * 64, "limits": limits}
-            document = {"base": {"model": "some/model"}, "keys": {"ci": key}, "state_dir": str(folder)}
-            quotas = Quotas(Config.model_validate(document), lambda: server.now, server.link())
+            quotas = Quotas(_config(folder, limits), lambda: server.now, server.link())
             assert quotas.shares is not None
             quotas.shares._clock = lambda: t.clock
             t.gateways.append(quotas)
@@ -336,11 +345,34 @@ async def test_a_request_from_before_a_reload_brings_no_earlier_limit_back(
     t = await make(1, requests_per_minute=1000)
     (quotas,) = t.gateways
     held = await t.ask(0)
-    key = {"sha256": "a" * 64, "limits": {"requests_per_minute": 10}}
-    document = {"base": {"model": "some/model"}, "keys": {"ci": key}, "state_dir": str(quotas._folder)}
-    quotas.configure(Config.model_validate(document))
+    t.limited(requests_per_minute=10)
     await t.ask(0)
     held.settle(5)
     assert quotas.shares is not None
     (share,) = quotas.shares._shares.values()
     assert share.limits.requests_per_minute == 10
+
+
+async def test_a_minutes_bound_that_is_set_later_begins_full(make: Callable[..., Awaitable[Together]]) -> None:
+    t = await make(tokens_per_minute=1000)
+    (await t.ask(0)).settle(10)
+    await t.passes(0.2)
+    t.limited(tokens_per_minute=1000, requests_per_minute=6)
+    for number in range(6):
+        (await t.ask(number % 2)).settle(10)
+    assert (await t.refused(0)).code == "requests_per_minute"
+
+
+async def test_places_of_a_bound_that_was_lifted_are_free_where_it_is_set_again(
+    make: Callable[..., Awaitable[Together]],
+) -> None:
+    t = await make(requests_per_minute=60, max_in_flight=4)
+    held = [await t.ask(0) for _ in range(3)]
+    t.limited(requests_per_minute=60)
+    held.append(await t.ask(0))
+    for one in held:
+        one.settle(1)
+    await t.passes(0.2)
+    t.limited(requests_per_minute=60, max_in_flight=4)
+    for _ in range(4):
+        await t.ask(1)
