@@ -236,6 +236,7 @@ class Unauthorized(RequestError):
     status = 401
     kind = "invalid_request_error"
     code = "invalid_api_key"
+    headers = ((b"www-authenticate", b"Bearer"),)  # as RFC 9110 asks of every 401 (15.5.2)
 
 
 class Forbidden(RequestError):

@@ -18,7 +18,7 @@ from gateway.config.certificates import load_certificates
 from gateway.config.document import Config, environment, read_config
 from gateway.config.launch_lock import is_running
 from gateway.dialects.registry import unknown_defaults
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, did_you_mean
 from gateway.pipeline.compile import compile_pipelines
 from launch.adapters.check import Adapter, check_adapter
 from launch.adapters.settings import ENGINE_RANKS, fixed_rank
@@ -164,8 +164,16 @@ def _key_findings(config: Config) -> Iterator[Finding]:
         if key.sha256 == EXAMPLE_DIGEST:
             text = "is the example's, which no key has; put in the digest that lora-gateway keys new prints"
             yield Finding("warning", f"keys.{name}.sha256", text)
-    if config.keys and not any(key.admin for key in config.keys.values()):
-        text = "none is admin: true, so adapters cannot be changed over HTTP"
+        for model in sorted(key.task_limits.keys() - config.models):
+            # No error: a command may have added a task of that name.
+            text = f"is no model, so it bounds nothing{did_you_mean(model, config.models)}"
+            yield Finding("warning", f"keys.{name}.task_limits.{model}", text)
+        tenant = key.tenant or ""
+        if tenant not in config.tenants and (hint := did_you_mean(tenant, config.tenants)):
+            text = f"{tenant}: is none of tenants, so no limits of a tenant hold{hint}"
+            yield Finding("warning", f"keys.{name}.tenant", text)
+    if config.keys and not any(key.effective_role == "admin" for key in config.keys.values()):
+        text = "none has the role admin, so adapters cannot be changed over HTTP"
         yield Finding("note", "keys", text)
 
 

@@ -158,9 +158,7 @@ class FakeRedis:
         row.at = self.now
         row.day, row.day_tokens = day, day_tokens + got.budget
         row.month, row.month_tokens = month, month_tokens + got.budget
-        return Given(
-            enough, got, level, tokens, day, row.day_tokens, month, row.month_tokens, others + mine
-        )
+        return Given(enough, got, level, tokens, day, row.day_tokens, month, row.month_tokens, others + mine)
 
     def _part(self, left: float, need: float, queued: float, ahead: float) -> float:
         rest = left - need

@@ -95,7 +95,9 @@ class IssuedKeys:
         issued = self._known(name)
         if issued.revoked_at is not None:
             raise Refused(f"The key '{name}' was revoked; make one of another name.")
-        now, key = time.time(), new_key()
+        now, key, ends_at = time.time(), new_key(), issued.settings.expires_at
+        if ends_at is not None and ends_at.timestamp() <= now:  # the other secret's would be too
+            raise Refused(f"The time of the key '{name}' is over; make one of another name.")
         keep_s = _seconds(fields, "keep_s")
         document: dict[str, object] = {
             **issued.settings.model_dump(),

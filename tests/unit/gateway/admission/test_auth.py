@@ -79,6 +79,7 @@ async def test_who_is_not_known_gets_401_before_the_body(tmp_path: Path, authori
         answer = await s.raw(head(*authorization))
         assert answer.startswith(b"HTTP/1.1 401 ")
         assert b'"code":"invalid_api_key"' in answer
+        assert b"\r\nwww-authenticate: Bearer\r\n" in answer
         assert KEY.encode() not in answer
         assert not s.engine.completions
 

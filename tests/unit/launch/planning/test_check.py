@@ -135,6 +135,19 @@ def test_misspelt_defaults_are_named(tmp_path: Path, sound: dict[str, object]) -
     assert all("did you mean 'max_tokens'?" in text for text in warnings.values())
 
 
+def test_limits_that_bound_nothing_are_named(tmp_path: Path, sound: dict[str, object]) -> None:
+    bound = {"requests_per_minute": 5}
+    key = {"sha256": "1" * 64, "tenant": "acem", "task_limits": {"namng": bound, "naming": bound}}
+    other = {"sha256": "2" * 64, "tenant": "elsewhere", "role": "admin"}
+    sound |= {"tenants": {"acme": {"limits": bound}}, "keys": {"team": key, "root": other}}
+    report = looked(tmp_path, sound)
+    warnings = found(report, "warning")
+    assert set(warnings) == {"keys.team.task_limits.namng", "keys.team.tenant"}
+    assert "did you mean 'naming'?" in warnings["keys.team.task_limits.namng"]
+    assert "did you mean 'acme'?" in warnings["keys.team.tenant"]
+    assert found(report, "note") == {}
+
+
 def test_broken_adapters_are_each_named_though_the_base_is_not_there(
     tmp_path: Path, sound: dict[str, object]
 ) -> None:

@@ -353,7 +353,9 @@ async def test_a_request_from_before_a_reload_brings_no_earlier_limit_back(
     assert share.limits.requests_per_minute == 10
 
 
-async def test_a_minutes_bound_that_is_set_later_begins_full(make: Callable[..., Awaitable[Together]]) -> None:
+async def test_a_minutes_bound_that_is_set_later_begins_full(
+    make: Callable[..., Awaitable[Together]],
+) -> None:
     t = await make(tokens_per_minute=1000)
     (await t.ask(0)).settle(10)
     await t.passes(0.2)

@@ -121,6 +121,14 @@ def test_what_is_revoked_stays_refused(made: Made) -> None:
         made.keys.create({"name": "ci"}, "root")
 
 
+def test_a_key_whose_time_is_over_gets_no_secret_that_nobody_could_use(made: Made) -> None:
+    made.keys.create({"name": "ci", "expires_in_s": 1e-9}, "root")
+    before = made.keys.settings["ci"]
+    with pytest.raises(Refused, match="is over; make one of another name"):
+        made.keys.rotate("ci", {"keep_s": 60})
+    assert made.keys.settings["ci"] == before
+
+
 def test_the_configurations_keys_are_shown_and_not_changed(made: Made) -> None:
     made.keys.create({"name": "ci"}, "root")
     assert [(one["name"], one["origin"]) for one in made.keys.list()] == [
