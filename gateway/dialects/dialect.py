@@ -225,7 +225,7 @@ class Dialect(ABC):
     def sticky_of(self, fields: Fields) -> bytes | None:
         """What a client calls its own user, as JSON: it ties requests to one of several versions."""
         # Not decoded: equal JSON is the same user, and `""` names nobody.
-        user = bytes(fields.get("user", b""))
+        user = bytes(fields.get("user", fields.get("safety_identifier", b"")))
         return user if len(user) > 2 and user.startswith(b'"') else None
 
     def ask_for_usage(self, fields: Fields) -> bool:

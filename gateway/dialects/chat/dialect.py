@@ -108,12 +108,7 @@ def _tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
 
 class Completions(Dialect):
-    """What `/v1/chat/completions` and `/v1/completions` share: stickiness, contract, body and usage."""
-
-    def sticky_of(self, fields: Fields) -> bytes | None:
-        if "user" in fields or "safety_identifier" not in fields:
-            return super().sticky_of(fields)
-        return super().sticky_of({"user": fields["safety_identifier"]})
+    """What `/v1/chat/completions` and `/v1/completions` share: contract, body and usage."""
 
     # The functions themselves: methods that called them would be calls more in each request (design 141).
     ask_for_usage = staticmethod(ask_for_usage)

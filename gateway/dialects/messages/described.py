@@ -49,6 +49,7 @@ class AnthropicModel(BaseModel):
     id: str
     display_name: str
     created_at: str
+    lifecycle: Literal["active"]
 
 
 class AnthropicModels(BaseModel):

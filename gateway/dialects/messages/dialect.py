@@ -23,7 +23,7 @@ from gateway.dialects.harmless import (
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.messages import described, tool_choice
-from gateway.dialects.messages.envelopes import envelope, model_entry, model_list
+from gateway.dialects.messages.envelopes import envelope, model_entry, model_list, reworded
 from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
 from gateway.dialects.messages.said import MessageReader
@@ -177,12 +177,32 @@ def _lower_budget(fields: Fields) -> Sequence[str]:
     return ("thinking.budget_tokens",)
 
 
+def _listed(stop: msgspec.Raw) -> msgspec.Raw:
+    """OpenAI's `stop` may be one string."""
+    return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
+
+
+def _tools(tools: msgspec.Raw) -> msgspec.Raw:
+    """A chat's `tools`, of which a function may leave out its parameters."""
+    functions = functions_of(tools)
+    return raw_of([{"input_schema": each.pop("parameters", _ANY_ARGUMENTS), **each} for each in functions])
+
+
 class _Anthropic(Dialect):
     """What both routes share."""
 
     id_header = b"request-id"
     api_key_header = True
     form = FORM
+    renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
+    rewritten = MappingProxyType(
+        {
+            **dict.fromkeys(("stop", "stop_sequences"), _listed),
+            "reasoning_effort": lambda effort: _LOW if effort == _MINIMAL else effort,
+            "tools": _tools,
+            "tool_choice": lambda choice: raw_of(tool_choice.respelled(msgspec.json.decode(choice))),
+        }
+    )
 
     def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
         # Before the rules: that for `tools` reads the choice too, and is asked first where it comes first.
@@ -203,6 +223,14 @@ class _Anthropic(Dialect):
         own = given(fields, "system")
         if contract.system is not None and not own and not says_system(fields, "messages"):
             fields["system"] = contract.system
+        defaults = contract.defaults
+        if defaults.get("reasoning_effort") == _NO_EFFORT:
+            # No effort of this API's: thinking is turned off, where the client says nothing of either.
+            defaults = {key: raw for key, raw in defaults.items() if key != "reasoning_effort"}
+            config = value_of("output_config", fields) if "output_config" in fields else None
+            if not (isinstance(config, dict) and config.get("effort")):
+                defaults.setdefault("thinking", _DISABLED)
+        self.take_defaults(fields, defaults, "output_config")
 
     def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
         """It has no such parameter."""
@@ -238,22 +266,11 @@ class _Anthropic(Dialect):
             fault = _decode_refusal(answer).error
         except NOT_JSON:
             fault = None
-        said = fault.message if fault else ""
+        said = reworded(fault.message) if fault else ""
         return status, envelope(status, said or "The engine refused the request.", request_id)
 
     def last_event(self, error_body: bytes) -> bytes:
         return b"event: error\ndata: " + one_line(error_body) + b"\n\n"
-
-
-def _listed(stop: msgspec.Raw) -> msgspec.Raw:
-    """OpenAI's `stop` may be one string."""
-    return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
-
-
-def _tools(tools: msgspec.Raw) -> msgspec.Raw:
-    """A chat's `tools`, of which a function may leave out its parameters."""
-    functions = functions_of(tools)
-    return raw_of([{"input_schema": each.pop("parameters", _ANY_ARGUMENTS), **each} for each in functions])
 
 
 class Messages(_Anthropic):
@@ -301,15 +318,6 @@ class Messages(_Anthropic):
             "speed": wish("standard", why=HARMLESS["speed"]),
         }
     )
-    renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
-    rewritten = MappingProxyType(
-        {
-            **dict.fromkeys(("stop", "stop_sequences"), _listed),
-            "reasoning_effort": lambda effort: _LOW if effort == _MINIMAL else effort,
-            "tools": _tools,
-            "tool_choice": lambda choice: raw_of(tool_choice.respelled(msgspec.json.decode(choice))),
-        }
-    )
 
     def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
         # Before the rules, which may take messages out: a place is told in the client's own count.
@@ -329,17 +337,9 @@ class Messages(_Anthropic):
 
     def apply_contract(self, fields: Fields, route: Route) -> None:
         super().apply_contract(fields, route)
-        contract = route.contract
-        defaults = contract.defaults
-        if defaults.get("reasoning_effort") == _NO_EFFORT:
-            # No effort of this API's: thinking is turned off, where the client says nothing of either.
-            defaults = {key: raw for key, raw in defaults.items() if key != "reasoning_effort"}
-            config = value_of("output_config", fields) if "output_config" in fields else None
-            if not (isinstance(config, dict) and config.get("effort")):
-                defaults.setdefault("thinking", _DISABLED)
-        self.take_defaults(fields, defaults, "output_config")
-        if contract.schema is not None:
-            wanted = b'{"type":"json_schema","schema":%b}' % bytes(contract.schema)
+        schema = route.contract.schema
+        if schema is not None:
+            wanted = b'{"type":"json_schema","schema":%b}' % bytes(schema)
             with_member(fields, "output_config", "format", msgspec.Raw(wanted))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import msgspec
 
@@ -26,6 +27,18 @@ KINDS = {
 }
 """An error's type by its status; all others are `api_error`."""
 
+# Python's: of a whole answer the engine decodes a call's input, and what was sent to it was JSON.
+_NO_JSON = re.compile(r": line \d+ column \d+ \(char \d+\)$")
+_CUT_CALL = (
+    "The answer calls a tool with an input that is no whole JSON, as a rule since max_tokens cut it off: "
+    "send a larger max_tokens, or stream, which passes on what there is."
+)
+
+
+def reworded(message: str) -> str:
+    """What the engine said of a request; where it could not read its own answer, what to do."""
+    return _CUT_CALL if _NO_JSON.search(message) else message
+
 
 def envelope(status: int, message: str, request_id: bytes) -> bytes:
     """Anthropic's form of an error."""
@@ -47,6 +60,7 @@ def model_entry(model: ListedModel) -> dict[str, object]:
         "id": model.id,
         "display_name": model.description or model.id,
         "created_at": created.isoformat().replace("+00:00", "Z"),
+        "lifecycle": "active",
         "max_input_tokens": model.max_model_len,
         "max_tokens": model.max_model_len,
     }

@@ -94,6 +94,11 @@ class TokenizeDialect(_Wordless):
         }
     )
 
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        super().apply_contract(fields, route)
+        if "messages" in fields:
+            self.take_defaults(fields, route.contract.defaults, "")
+
 
 class DetokenizeDialect(_Wordless):
     """The text of token ids."""

@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from gateway.dialects.chat.described import CHAT as DESCRIBED
-from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.dialects.dialect import Asked, Dialect, one_line
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import MOST_UNKNOWN, Limits, count
 from gateway.dialects.request_body import Fields, decode_body
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.errors import EngineError, InvalidRequest
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage
@@ -123,9 +124,12 @@ def test_only_names_of_the_tables_are_counted() -> None:
     assert {name: SMALL.label_of(name) for name in told} == told
 
 
-def test_a_user_is_a_text_that_is_not_empty() -> None:
+@pytest.mark.parametrize("dialect", [SMALL, CHAT, TEXT, RESPONSES])
+def test_a_user_is_a_text_that_is_not_empty_by_either_name(dialect: Dialect) -> None:
     given = [fields_of(user=user) for user in ("ann", "", 7)] + [fields_of()]
-    assert [SMALL.sticky_of(fields) for fields in given] == [b'"ann"', None, None, None]
+    assert [dialect.sticky_of(fields) for fields in given] == [b'"ann"', None, None, None]
+    assert dialect.sticky_of(fields_of(safety_identifier="s")) == b'"s"'
+    assert dialect.sticky_of(fields_of(user="ann", safety_identifier="s")) == b'"ann"'
 
 
 def test_without_a_conversion_there_is_no_chat() -> None:

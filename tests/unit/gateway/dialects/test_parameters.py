@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -520,14 +521,19 @@ async def test_they_are_said_at_the_start(tmp_path: Path, caplog: pytest.LogCapt
     ]
 
 
-def with_defaults(folder: Path, defaults: JsonObject, **asked: JsonValue) -> dict[str, Any]:
+ANSWERS: Sequence[Dialect] = (CHAT, RESPONSES, MESSAGES)
+
+
+def with_defaults(
+    folder: Path, defaults: JsonObject, dialects: Sequence[Dialect] = ANSWERS, **asked: JsonValue
+) -> dict[str, Any]:
     """What each API's engine route is asked with a task's defaults, where a client asks this."""
     document = config_of(folder).model_dump(mode="json", by_alias=True)
     document["tasks"]["naming"] |= {"defaults": defaults, "schema": None}
     config = Config.model_validate(document)
     route = build_table(config, {"naming": [Loaded("naming@1")]}).routes["naming"]
     written: dict[str, Any] = {}
-    for dialect in (CHAT, RESPONSES, MESSAGES):
+    for dialect in dialects:
         fields = fields_of(asked)
         dialect.apply_contract(fields, route)
         written[dialect.name] = {key: json.loads(bytes(value)) for key, value in fields.items()}
@@ -591,6 +597,25 @@ def test_a_tasks_tools_are_written_as_each_api_has_them(tmp_path: Path) -> None:
     own: JsonObject = {"tools": [{"name": "mine"}], "tool_choice": "auto"}
     for sent in with_defaults(tmp_path, GIVEN, **own).values():
         assert {key: sent[key] for key in own} == own
+
+
+def test_a_prompt_is_counted_with_what_a_tasks_defaults_add_to_it(tmp_path: Path) -> None:
+    """Else a count would be less than the answer's own: of two tools by a hundred tokens."""
+    template: JsonObject = {"enable_thinking": False}
+    defaults: JsonObject = {**GIVEN, "chat_template_kwargs": template, "reasoning_effort": "low", "seed": 1}
+    asked: JsonObject = {"messages": [{"role": "user", "content": "x"}]}
+    whole = with_defaults(tmp_path, defaults, **asked)
+    counted = with_defaults(tmp_path, {**defaults, "max_tokens": 9}, (COUNT_TOKENS, TOKENIZE), **asked)
+    makes_it = {"tools", "tool_choice", "chat_template_kwargs", "output_config"}
+    shared = {"model", "messages", "system"}
+    assert counted["count_tokens"].keys() == makes_it | shared
+    assert counted["count_tokens"] == {key: whole["messages"][key] for key in makes_it | shared}
+    shown = {key: whole["chat"][key] for key in ("model", "messages", "tools", "chat_template_kwargs")}
+    assert counted["tokenize"] == shown
+    assert with_defaults(tmp_path, defaults, (TOKENIZE,), prompt="x")["tokenize"].keys() == {
+        "model",
+        "prompt",
+    }
 
 
 @pytest.mark.parametrize("choice", ["none", "auto", "required", None])

@@ -1,4 +1,4 @@
-"""OpenAI's chats and completions: what sticks to a version, and what each of the two takes."""
+"""OpenAI's chats and completions: what each of the two takes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,6 @@ def fields_of(**members: object) -> Fields:
 @pytest.fixture
 def limits(tmp_path: Path) -> Limits:
     return Limits(config_of(tmp_path), lambda: 2048)
-
-
-@pytest.mark.parametrize(
-    ("members", "sticky"),
-    [
-        ({"user": "ann"}, b'"ann"'),
-        ({"safety_identifier": "s"}, b'"s"'),
-        ({"user": "ann", "safety_identifier": "s"}, b'"ann"'),
-        ({}, None),
-    ],
-)
-def test_a_user_goes_by_either_name(members: dict[str, object], sticky: bytes | None) -> None:
-    assert CHAT.sticky_of(fields_of(**members)) == sticky
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,9 @@ async def test_the_engines_own_refusal_is_put_in_anthropics_form(
             "invalid_request_error",
             said or real["error"]["message"],
         )
+        cut = {"message": "Unterminated string starting at: line 1 column 10 (char 9)"}
+        s.engine.answers[NAMING] = Answer(status=400, body=json.dumps({"error": cut}).encode())
+        assert "send a larger max_tokens" in fault(await ask(s))[2]
         s.engine.answers[NAMING] = Answer(status=500, body=b"/secret")
         assert fault(await ask(s))[:2] == (500, "api_error")
         s.engine.answers[NAMING] = Answer(status=422, body=b"no json")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import anthropic
 import msgspec
 import pytest
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import ListedModel
 from gateway.dialects.messages.dialect import MESSAGES
-from gateway.dialects.messages.envelopes import envelope, model_entry, model_list
+from gateway.dialects.messages.envelopes import envelope, model_entry, model_list, reworded
 from gateway.dialects.registry import dialect_of_headers, dialect_of_path
 
 _NONE = msgspec.Raw(b"[]")
@@ -35,6 +36,7 @@ def test_a_model_has_a_title_and_a_date() -> None:
         "id": "naming",
         "display_name": "Names",
         "created_at": "2023-11-14T22:13:20Z",
+        "lifecycle": "active",
         "max_input_tokens": 512,
         "max_tokens": 512,
     }
@@ -42,6 +44,15 @@ def test_a_model_has_a_title_and_a_date() -> None:
     listed = {"data": [{**entry, "display_name": "naming"}, {**entry, "id": "b"}], "has_more": False}
     assert model_list([MODEL, other]) == {**listed, "first_id": "naming", "last_id": "b"}
     assert model_list([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert anthropic.types.ModelInfo.model_validate(entry).lifecycle == "active"
+
+
+@pytest.mark.parametrize("cut", ['{"city": "Par', '{"city"', "{", ""])
+def test_a_call_that_was_cut_off_says_what_to_do(cut: str) -> None:
+    with pytest.raises(ValueError, match="char") as raised:
+        json.loads(cut)
+    assert "send a larger max_tokens" in reworded(str(raised.value))
+    assert reworded("max_tokens must be positive") == "max_tokens must be positive"
 
 
 def test_openais_form_is_the_entry_itself() -> None:
