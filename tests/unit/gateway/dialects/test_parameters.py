@@ -525,7 +525,7 @@ ANSWERS: Sequence[Dialect] = (CHAT, RESPONSES, MESSAGES)
 
 
 def with_defaults(
-    folder: Path, defaults: JsonObject, dialects: Sequence[Dialect] = ANSWERS, **asked: JsonValue
+    folder: Path, defaults: JsonObject, dialects: Sequence[Dialect] = ANSWERS, /, **asked: JsonValue
 ) -> dict[str, Any]:
     """What each API's engine route is asked with a task's defaults, where a client asks this."""
     document = config_of(folder).model_dump(mode="json", by_alias=True)
