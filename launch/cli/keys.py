@@ -30,6 +30,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="whom the key 
 KnownName = Annotated[
     str, typer.Argument(metavar="NAME", help="whom the key is for", autocompletion=completions.keys)
 ]
+ExpiresOption = Annotated[str | None, typer.Option(help="30d, 12h, or a date such as 2027-01-31")]
 TaskOption = Annotated[
     list[str] | None,
     typer.Option("--task", help="a model it may call, or a pattern: 'acme.*'; repeat it; default: all"),
@@ -65,7 +66,7 @@ def create_command(
         Role, typer.Option(help="operator: its tenant's adapters at /admin; admin: all of it")
     ] = "user",
     tenant: Annotated[str | None, typer.Option(help="whom it belongs to; an operator needs one")] = None,
-    expires: Annotated[str | None, typer.Option(help="30d, 12h, or a date such as 2027-01-31")] = None,
+    expires: ExpiresOption = None,
     metrics: Annotated[bool, typer.Option("--metrics", help="it may read /metrics")] = False,
     requests_per_minute: RequestsOption = None,
     tokens_per_minute: TokensOption = None,
@@ -140,12 +141,15 @@ def rotate_command(
     keep: Annotated[
         str | None, typer.Option(help="the earlier key goes on for so long, such as 24h; default: not at all")
     ] = None,
+    expires: ExpiresOption = None,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Another secret for the same key, its files and batches. It is shown this once."""
     fields: Document = {} if keep is None else {"keep_s": duration_s(keep, "--keep")}
+    if expires is not None:
+        fields["expires_in_s"] = seconds_until(expires, time.time())
     path = path_of("keys", checked_name("NAME", name), "rotate")
     _print_made(control_of(config, state_dir).ask("POST", path, fields), as_json)
 

@@ -202,7 +202,7 @@ class _Api:
         return JSONResponse(self._supervisor.issued_keys.limit(request.path_params["name"], fields))
 
     async def rotate_key(self, request: Request) -> Response:
-        fields = await _fields(request, {"keep_s", BY})
+        fields = await _fields(request, {"keep_s", "expires_in_s", BY})
         key, document = self._supervisor.issued_keys.rotate(request.path_params["name"], fields)
         return JSONResponse({"key": key, **document})
 

@@ -86,7 +86,7 @@ COMMANDS = (
     Command("GET", "/keys/{name}"),
     Command("DELETE", "/keys/{name}"),
     Command("PUT", "/keys/{name}/limits", frozenset({"limits"}), signed=True),
-    Command("POST", "/keys/{name}/rotate", frozenset({"keep_s"}), signed=True),
+    Command("POST", "/keys/{name}/rotate", frozenset({"keep_s", "expires_in_s"}), signed=True),
     Command("GET", "/placement"),
     Command("POST", "/reload", frozenset()),
 )

@@ -88,20 +88,25 @@ class IssuedKeys:
         return key, shown(issued, now)
 
     def rotate(self, name: str, fields: Mapping[str, object]) -> tuple[str, JsonObject]:
-        """Another secret for the same key; `keep_s` lets the earlier one in for so long.
+        """Another secret for the same key; `keep_s` lets the earlier one in for so long. `expires_in_s`: the
+        key's own time anew.
 
         Raises NotFound (404), Refused (409), ConfigError (400), Unavailable (503).
         """
         issued = self._known(name)
         if issued.revoked_at is not None:
             raise Refused(f"The key '{name}' was revoked; make one of another name.")
-        now, key, ends_at = time.time(), new_key(), issued.settings.expires_at
-        if ends_at is not None and ends_at.timestamp() <= now:  # the other secret's would be too
-            raise Refused(f"The time of the key '{name}' is over; make one of another name.")
-        keep_s = _seconds(fields, "keep_s")
+        now, key = time.time(), new_key()
+        keep_s, expires_in_s = _seconds(fields, "keep_s"), _seconds(fields, "expires_in_s")
+        ends_at = issued.settings.expires_at
+        if expires_in_s is not None:
+            ends_at = datetime.fromtimestamp(now + expires_in_s, UTC)
+        if ends_at is not None and ends_at.timestamp() <= now:
+            raise Refused(f"The time of the key '{name}' is over; give it another: --expires, expires_in_s.")
         document: dict[str, object] = {
             **issued.settings.model_dump(),
             "sha256": digest_of(key),
+            "expires_at": ends_at,
             "previous_sha256": None,
             "previous_until": None,
         }

@@ -37,7 +37,10 @@ async def test_a_key_from_making_to_its_end(both: tuple[Shell, Stack]) -> None:
     assert [await status(front, one) for one in (None, "x", key)] == [401, 401, 200]
     listed = (await front.client.get("/v1/models", headers={"authorization": f"Bearer {key}"})).json()
     assert [one["id"] for one in listed["data"]] == ["naming"]
-    rotated = (await shell.type("keys", "rotate", "ci", "--keep", "1h", "--json")).document["key"]
+    how = ("--keep", "1h", "--expires", "60d", "--json")
+    again = (await shell.type("keys", "rotate", "ci", *how)).document
+    assert 29 * 86_400 < again["expires_at"] - made["expires_at"] < 31 * 86_400
+    rotated = again["key"]
     await eventually(lambda: front.gateway._keys._by_name["ci"].name == "ci")
     assert [await status(front, one) for one in (key, rotated)] == [200, 200]
     said = await shell.type("keys", "revoke", "ci")

@@ -124,9 +124,16 @@ def test_what_is_revoked_stays_refused(made: Made) -> None:
 def test_a_key_whose_time_is_over_gets_no_secret_that_nobody_could_use(made: Made) -> None:
     made.keys.create({"name": "ci", "expires_in_s": 1e-9}, "root")
     before = made.keys.settings["ci"]
-    with pytest.raises(Refused, match="is over; make one of another name"):
+    with pytest.raises(Refused, match="is over; give it another"):
         made.keys.rotate("ci", {"keep_s": 60})
     assert made.keys.settings["ci"] == before
+    _, document = made.keys.rotate("ci", {"expires_in_s": 60})
+    ends_at = made.keys.settings["ci"].expires_at
+    assert document["state"] == "active"
+    assert ends_at is not None
+    assert 50 < (ends_at - datetime.now(UTC)).total_seconds() <= 60
+    made.keys.rotate("ci", {})
+    assert made.keys.settings["ci"].expires_at == ends_at, "as long as nobody says otherwise"
 
 
 def test_the_configurations_keys_are_shown_and_not_changed(made: Made) -> None:
