@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from gateway.admission.limits import Admission
 from gateway.admission.turns.fair_turns import Claimant, Shares, Whose, path_of, rank_of, whose_is, whose_of
@@ -49,14 +48,6 @@ class Seat:
         self._lobby.look()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    name: str
-    owner: Claimant
-    wanted: Mapping[str, int]
-    seat: asyncio.Future[Seat]
-
-
 class Lobby:
     """Beside an Admission, with turns of its own: by tenant, key and pipeline, by the calls that they make.
 
@@ -66,8 +57,9 @@ class Lobby:
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
         self._shares = Shares()
-        self._queue: list[_Waiting] = []
-        """In the order in which they came."""
+        self._lines: dict[Claimant, dict[asyncio.Future[Seat], Mapping[str, int]]] = {}
+        """The calls that those who wait want, by whose they are; in a line in the order in which they came."""
+        self._waiting = 0
         self.expected: Counter[str] = Counter()
         """By task, calls that those who have begun are yet to make."""
 
@@ -90,7 +82,7 @@ class Lobby:
         gates = self.admission.gates
         # What is asked for at once must fit beside a full house, or it would wait for an empty one.
         wanted = {task: min(calls, max(1, gates[task].max_waiting // 2)) for task, calls in expected.items()}
-        if not self._queue and self._fits(wanted):
+        if not self._lines and self._fits(wanted):
             seat = self._begun(wanted)
         else:
             seat = await self._wait(name, wanted, whose, left_s)
@@ -102,7 +94,7 @@ class Lobby:
     def _fits(self, wanted: Mapping[str, int]) -> bool:
         """Half of each queue is for the calls of pipelines, the rest for those who ask a task by itself."""
         admission = self.admission
-        calling = admission.waiting - len(self._queue)  # who waits here has no call yet
+        calling = admission.waiting - self._waiting  # who waits here has no call yet
         load = admission.in_flight + calling + self.expected.total()
         most = max(1, admission.max_waiting // 2)
         if load + min(sum(wanted.values()), most) > admission.max_in_flight + admission.max_waiting // 2:
@@ -122,34 +114,42 @@ class Lobby:
     async def _wait(self, name: str, wanted: Mapping[str, int], whose: Whose, left_s: float) -> Seat:
         admission = self.admission
         self._make_room(name, whose, left_s)
-        waiter: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
-        place = _Waiting(name, self._shares.joins(path_of(whose, name)), wanted, waiter)
+        seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
         if not self._waiting_of(name):
             admission.gates[name].pace.begins(admission.clock())
-        self._queue.append(place)
+        owner = self._shares.joins(path_of(whose, name))
+        self._lines.setdefault(owner, {})[seat] = wanted
         # Set only while somebody waits here: each request that ends would have the call.
         admission.awaited = self.look
-        admission.count_waiting(name, 1)
+        self._count(name, 1)
         self.look()  # it may only be others that have to wait
         try:
             async with asyncio.timeout(min(admission.queue_timeout_s, left_s)):
-                return await waiter
+                return await seat
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().all_known()  # let in and given up in the same turn of the loop
+            if seat.done() and not seat.cancelled() and seat.exception() is None:
+                seat.result().all_known()  # let in and given up in the same turn of the loop
             if isinstance(error, TimeoutError):
                 raise admission.too_late(left_s) from None
             raise
         finally:
-            if place in self._queue:
-                self._queue.remove(place)
-            self._shares.leaves(place.owner)
-            admission.count_waiting(name, -1)
-            # Until now it counted as one that waits, which may be all that kept the next one out.
-            self.look()
+            self._takes_out(owner, seat)
+            self._shares.leaves(owner)
+            self._count(name, -1)
+            self.look()  # it may have been what others had to wait for
+
+    def _count(self, name: str, change: int) -> None:
+        self._waiting += change
+        self.admission.count_waiting(name, change)
+
+    def _takes_out(self, owner: Claimant, seat: asyncio.Future[Seat]) -> None:
+        line = self._lines.get(owner, {})
+        line.pop(seat, None)
+        if not line:
+            self._lines.pop(owner, None)
 
     def _waiting_of(self, name: str) -> Counter[Whose]:
-        return Counter(whose_is(place.owner) for place in self._queue if place.name == name)
+        return Counter({whose_is(one): len(line) for one, line in self._lines.items() if one.name == name})
 
     def _make_room(self, name: str, whose: Whose, left_s: float) -> None:
         """Raises TooManyRequests, Unavailable, DeadlineUnreachable where it may not wait."""
@@ -167,36 +167,35 @@ class Lobby:
 
     def _push_out(self, name: str, whose: Whose, refusal: RequestError) -> None:
         """The newest that waits of that key's; where all of them leave just now, the refusal is raised."""
-        own = [
-            each
-            for each in self._queue
-            if each.name == name and whose_is(each.owner) == whose and not each.seat.done()
-        ]
-        if not own:
+        owner = next(one for one in self._lines if one.name == name and whose_is(one) == whose)
+        seat = next((one for one in reversed(self._lines[owner]) if not one.done()), None)
+        if seat is None:
             raise refusal
-        place = own[-1]
-        self._queue.remove(place)
-        place.seat.set_exception(refusal)
-        place.seat.exception()  # its coroutine may be cancelled before it looks
+        self._takes_out(owner, seat)
+        seat.set_exception(refusal)
+        seat.exception()  # its coroutine may be cancelled before it looks
 
     def look(self) -> None:
         """Let in whom there is room for; who has none yet is not passed by others that want the same task."""
-        while self._queue and (place := self._next()) is not None:
-            self._queue.remove(place)
-            calls = sum(place.wanted.values())
-            self._shares.has_had(place.owner, calls, calls)
-            for bound in (self.admission.gates[place.name], self.admission):
+        while (found := self._next()) is not None:
+            owner, seat, wanted = found
+            self._takes_out(owner, seat)
+            calls = sum(wanted.values())
+            self._shares.has_had(owner, calls, calls)
+            for bound in (self.admission.gates[owner.name], self.admission):
                 bound.pace.lets_in(self.admission.clock())
-            place.seat.set_result(self._begun(place.wanted))
-        if not self._queue:
+            seat.set_result(self._begun(wanted))
+        if not self._lines:
             self.admission.awaited = None
 
-    def _next(self) -> _Waiting | None:
+    def _next(self) -> tuple[Claimant, asyncio.Future[Seat], Mapping[str, int]] | None:
         held: set[str] = set()
-        for place in sorted(self._queue, key=lambda one: rank_of(one.owner)):
-            if place.seat.done():
-                continue  # its own coroutine has yet to notice
-            if held.isdisjoint(place.wanted) and self._fits(place.wanted):
-                return place
-            held.update(place.wanted)
+        for owner in sorted(self._lines, key=rank_of):
+            for seat, wanted in self._lines[owner].items():
+                if seat.done():
+                    continue  # its own coroutine has yet to notice
+                if held.isdisjoint(wanted) and self._fits(wanted):
+                    return owner, seat, wanted
+                held.update(wanted)
+                break  # those behind it want the same tasks
         return None
