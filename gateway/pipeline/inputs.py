@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.request_parts import TEXTS
 from gateway.errors import NOT_JSON, InvalidRequest
-from gateway.pipeline.terms import TERM_LISTS, Steps, Term, distinct, terms_in_text, terms_of
+from gateway.pipeline.terms import Steps, Term, distinct, list_of_terms, terms_in_text, terms_of
 
-FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+FENCED = re.compile(r"```[\w-]*[ \t\r]*\n(.*)\n[ \t]*```", re.DOTALL)
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -156,6 +156,7 @@ def _is_json(raw: bytes) -> bool:
 
 
 def _holds_nothing(value: JsonValue) -> bool:
-    if isinstance(value, dict):
-        return not value or any(key in value for key in TERM_LISTS)
-    return isinstance(value, list) and all(isinstance(element, str) for element in value)
+    """Of an input without terms."""
+    if (listed := list_of_terms(value)) is not None:
+        return all(isinstance(element, str) for element in listed)
+    return isinstance(value, dict) and all(held in (None, "") for held in value.values())

@@ -56,11 +56,9 @@ async def in_slices(steps: Steps[T]) -> T:
 
 def terms_of(value: JsonValue) -> Steps[list[Term]]:
     """Terms of a JSON input; none where its list is of something else. Raises InvalidRequest for both."""
-    if isinstance(value, dict):
-        value = next((value[key] for key in TERM_LISTS if isinstance(value.get(key), list)), [])
     terms: list[Term] = []
     other: int | None = None
-    for index, element in enumerate(value if isinstance(value, list) else []):
+    for index, element in enumerate(list_of_terms(value) or ()):
         if index % SLICE == SLICE - 1:
             yield
         term = _term(element)
@@ -75,6 +73,13 @@ def terms_of(value: JsonValue) -> Steps[list[Term]]:
                 param="messages",
             )
     return terms
+
+
+def list_of_terms(value: JsonValue) -> list[JsonValue] | None:
+    """Where a JSON input's terms would stand: itself, or what an object has; None where that is no list."""
+    if isinstance(value, dict):
+        value = next((value[key] for key in TERM_LISTS if isinstance(value.get(key), list)), None)
+    return value if isinstance(value, list) else None
 
 
 def _term(element: JsonValue) -> Term | None:

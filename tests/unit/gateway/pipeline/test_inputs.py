@@ -44,7 +44,10 @@ def terms(text: str) -> list[tuple[str, str | None]]:
         ("{not json", [("{not json", None)]),
         ('```json\n["a", "b"]\n```\n', [("a", None), ("b", None)]),
         ("```\napple\nbus\n```", [("apple", None), ("bus", None)]),
+        ('```json\r\n["a", "b"]\r\n```\r\n', [("a", None), ("b", None)]),
         ('{"question": "why"}', []),
+        ('{"items": {"a": 1}, "question": "why"}', []),
+        ('{"items": [1, 2]}', []),
         ("[1, 2]", []),
     ],
 )
@@ -73,7 +76,7 @@ def test_text_parts_are_joined() -> None:
     assert read(body, "p", 9).terms == (Term("a"), Term("b"))
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "[]", "{}", '{"terms": []}', '["", " "]'])
+@pytest.mark.parametrize("text", ["", "  \n", "[]", "{}", '{"terms": []}', '{"terms": null}', '["", " "]'])
 def test_an_empty_input_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="empty") as caught:
         read(chat(text), "p", 9)
