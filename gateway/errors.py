@@ -26,6 +26,7 @@ endpoints turn it into bytes.
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import heapq
 import itertools
@@ -133,6 +134,10 @@ class LoraGatewayError(Exception):
 
     code: str | None = None
     """Where the page on troubleshooting has it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Without `__init__`, which takes other arguments: a pool of processes that cannot read one hangs."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 def see(code: str | None) -> str:

@@ -134,7 +134,8 @@ def _already(old: Attach | Start, new: Attach | Start) -> AlreadyConfigured:
             {"state_dir": str(new.state_dir), **new.document},
         )
     else:
-        what = f"{_named(old)} → {_named(new)}"
+        shown = [_named(old), _named(new)]
+        what = " → ".join(shown) if shown[0] != shown[1] else "another api_key"
     return AlreadyConfigured(
         f"Other settings are in force ({what}): call close() first, which ends a stack that was started from "
         "here, or use a ModelManager of its own."

@@ -192,11 +192,20 @@ class TimedOut(AnswerError):
     advice = "Ask for fewer tokens, or raise the time-outs of the section gateway."
 
 
+STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "service_unavailable": 503, "timeout": 504}
+"""What an error within a stream would have been answered with, by its type; else it is a 502."""
+
+
 def answer_error(
-    status: int, body: bytes, headers: Mapping[str, str], model: str, loaded: Iterable[str]
+    status: int | None, body: bytes, headers: Mapping[str, str], model: str, loaded: Iterable[str]
 ) -> ClientError:
-    """The exception for an answer that is no success; `loaded` are the adapters known when it was asked."""
+    """The exception for an answer that is no success; `loaded` are the adapters known when it was asked.
+
+    `status` is None for an error within a stream.
+    """
     told = _told(body)
+    if status is None:
+        status = STATUSES.get(str(told.get("type")), 502)
     code = _text(told.get("code"))
     message = _text(told.get("message")) or f"The gateway answered with status {status}."
     if code in ("model_not_found", "adapter_not_loaded"):

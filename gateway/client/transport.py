@@ -215,7 +215,7 @@ class _Events:
         except (*NOT_JSON, LookupError, TypeError, AttributeError) as problem:
             raise ConnectionLost(self._url, f"an event that cannot be read: {problem}") from problem
         if error is not None:
-            raise answer_error(502, error, {}, self._call.model, self._loaded)
+            raise answer_error(None, error, {}, self._call.model, self._loaded)
         return text
 
     def end(self) -> None:

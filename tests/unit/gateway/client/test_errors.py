@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -11,12 +15,18 @@ from gateway.client import (
     ClientError,
     EngineFailed,
     EngineStarting,
+    InvalidArgument,
     ModelManager,
+    NotConfigured,
+    OutputInvalid,
     Overloaded,
     PipelineFailed,
+    RateLimited,
     RequestRefused,
+    StackFailed,
     TimedOut,
 )
+from gateway.client.errors import ConnectionLost
 from gateway.errors import LoraGatewayError
 from tests.unit.gateway.client.test_transport import MODELS, Answering, by_hand, network, said
 
@@ -63,3 +73,42 @@ def test_adapter_that_the_engine_does_not_have_says_so() -> None:
     with ModelManager(network(lambda _: said("x"), cold)).use_model("naming") as model:
         assert model.generate_text("p") == "x"  # the request itself waits for the engine
         assert model.list_adapters() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "expected"),
+    [
+        ("engine_error", "engine_error", EngineFailed),
+        ("engine_error", "stage_output_invalid", PipelineFailed),
+        ("invalid_request_error", "fan_out_exceeded", RequestRefused),
+        ("service_unavailable", "overloaded", Overloaded),
+        ("rate_limit_error", "rate_limit_exceeded", RateLimited),
+        ("timeout", "deadline_exceeded", TimedOut),
+    ],
+)
+def test_an_error_within_a_stream_has_the_same_exception(
+    kind: str, code: str, expected: type[ClientError]
+) -> None:
+    event = json.dumps({"error": {"message": "It says so.", "type": kind, "param": None, "code": code}})
+    manager = ModelManager(network(lambda _: httpx.Response(200, content=f"data: {event}\n\n".encode())))
+    with manager.use_model("naming") as model, pytest.raises(expected) as told:
+        list(model.stream_text("p"))
+    assert type(told.value) is expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotConfigured(),
+        InvalidArgument("n", "is none"),
+        AdapterNotLoaded("a", ["b"]),
+        ConnectionLost("u", "r"),
+        StackFailed("r", Path("log")),
+        OutputInvalid("m", "t", "p", None),
+        RateLimited(429, "m", code="c", retry_after_s=7),
+    ],
+)
+def test_errors_pass_between_processes(error: ClientError) -> None:
+    """As a pool of processes hands them on: one that cannot be read there ends the pool, or hangs it."""
+    came = pickle.loads(pickle.dumps(error))
+    assert (type(came), str(came), vars(came)) == (type(error), str(error), vars(error))

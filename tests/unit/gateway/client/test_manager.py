@@ -427,6 +427,8 @@ async def test_same_settings_again_change_nothing_and_others_are_refused(tmp_pat
         assert manager._core.link is before
         with pytest.raises(AlreadyConfigured, match=r"http://127.0.0.1:1\b.*close\(\) first"):
             await manager.configure_models(url="http://127.0.0.1:1")
+        with pytest.raises(AlreadyConfigured, match="another api_key"):
+            await manager.configure_models(url=url_of(running), api_key="another")
         manager.close()
         await manager.configure_models(url=url_of(running))
         manager.close()
