@@ -58,7 +58,7 @@ class Lobby:
         self.admission = admission
         self._shares = Shares()
         self._lines: dict[Claimant, dict[asyncio.Future[Seat], Mapping[str, int]]] = {}
-        """The calls that those who wait want, by whose they are; in a line in the order in which they came."""
+        """What those who wait want of calls, by whose they are; in a line in the order in which they came."""
         self._waiting = 0
         self.expected: Counter[str] = Counter()
         """By task, calls that those who have begun are yet to make."""
