@@ -68,7 +68,7 @@ def _members(raw: bytes) -> int:
 
 def read_input(body: JsonObject, pipeline: str, max_terms: int, max_members: int = 50_000) -> Steps[Input]:
     """The input of a chat, its last message, found in steps. Raises InvalidRequest."""
-    text = _last_text(body.get("messages"))
+    text = _last_text(body.get("messages")).removeprefix("\ufeff")  # a byte order mark is no letter
     bare = _unfenced(text)
     value = _parsed(bare, pipeline, max_members)
     if isinstance(value, (dict, list)):

@@ -28,9 +28,9 @@ def unwanted(taken: Iterable[str]) -> list[JsonValue]:
 
 def numbered(name: str, taken: Iterable[str]) -> str:
     """The name with the lowest number behind it that makes it free: `fruit (2)`."""
-    others = list(taken)
+    others = {*map(folded, taken)}
     ways = (f"{name} ({number})".strip() for number in itertools.count(2))
-    return next(way for way in ways if is_free(way, others))
+    return next(way for way in ways if folded(way) not in others)
 
 
 class Names:

@@ -45,6 +45,8 @@ def terms(text: str) -> list[tuple[str, str | None]]:
         ('```json\n["a", "b"]\n```\n', [("a", None), ("b", None)]),
         ("```\napple\nbus\n```", [("apple", None), ("bus", None)]),
         ('```json\r\n["a", "b"]\r\n```\r\n', [("a", None), ("b", None)]),
+        ('\ufeff["a", "b"]', [("a", None), ("b", None)]),
+        ("\ufeffapple\nbus", [("apple", None), ("bus", None)]),
         ('{"question": "why"}', []),
         ('{"items": {"a": 1}, "question": "why"}', []),
         ('{"items": [1, 2]}', []),
