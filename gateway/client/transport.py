@@ -53,8 +53,8 @@ def target_of(url: str, api_key: str | None) -> Target:
     if parts.scheme not in ("http", "https") or not parts.host:
         raise InvalidArgument("url", f"{url!r} is no address; write http://host:port")
     # Here, since h11's error for such a header, in the middle of the first call, shows the whole key.
-    if api_key and not (api_key.isascii() and api_key.isprintable()):
-        raise InvalidArgument("api_key", "has a line break or what is not ASCII, which no key has")
+    if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+        raise InvalidArgument("api_key", "has a space around it, a line break or what is not ASCII")
     path = parts.path.rstrip("/").removesuffix("/v1")
     return Target(str(parts.copy_with(path=path or "/", query=None)).rstrip("/"), api_key)
 
@@ -102,7 +102,7 @@ class Link:
     def _answer(self, call: Call, loaded: Iterable[str] = ()) -> httpx.Response:
         with _in_our_words(self.target.url):
             response = self._usable().request(_method(call), call.path, json=call.body)
-        _check(call, response, loaded)
+        _check(self.target.url, call, response, loaded)
         return response
 
     def catalogue(self) -> Catalogue:
@@ -117,7 +117,7 @@ class Link:
             if response.is_error:
                 # A stream's body is not there before it is read, and an error's text stands in it.
                 response.read()
-            _check(call, response, loaded)
+            _check(self.target.url, call, response, loaded)
             for data in response.iter_bytes():
                 yield from reader.texts(data)
         reader.end()
@@ -159,7 +159,7 @@ class AsyncLink:
     async def _answer(self, call: Call, loaded: Iterable[str] = ()) -> httpx.Response:
         with _in_our_words(self.target.url):
             response = await self._client.request(_method(call), call.path, json=call.body)
-        _check(call, response, loaded)
+        _check(self.target.url, call, response, loaded)
         return response
 
     async def catalogue(self) -> Catalogue:
@@ -174,7 +174,7 @@ class AsyncLink:
             async with asked as response:
                 if response.is_error:
                     await response.aread()
-                _check(call, response, loaded)
+                _check(self.target.url, call, response, loaded)
                 async for data in response.aiter_bytes():
                     for piece in reader.texts(data):
                         yield piece
@@ -229,7 +229,9 @@ def _method(call: Call) -> str:
     return "GET" if call.body is None else "POST"
 
 
-def _check(call: Call, response: httpx.Response, loaded: Iterable[str]) -> None:
+def _check(url: str, call: Call, response: httpx.Response, loaded: Iterable[str]) -> None:
+    if response.has_redirect_location:  # not followed: a POST would become a GET
+        raise GatewayUnreachable(url, f"it leads to {response.headers['location']}")
     if not response.is_success:
         raise answer_error(response.status_code, response.content, response.headers, call.model, loaded)
 

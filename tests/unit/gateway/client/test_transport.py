@@ -94,13 +94,23 @@ def test_address_is_taken_with_and_without_its_path(given: str) -> None:
     assert target_of(given, None).url == "http://a:1"
 
 
+def test_where_an_address_leads_is_told() -> None:
+    """As a proxy answers that takes https alone."""
+    moved = httpx.Response(301, headers={"location": "https://gateway.test/v1/models"})
+    manager = ModelManager(network(lambda _: moved))
+    with manager.use_model("naming") as model:
+        for ask in (model.generate_text, lambda prompt: list(model.stream_text(prompt))):
+            with pytest.raises(GatewayUnreachable, match=rf"at {URL} \(it leads to https://gateway\.test/v1"):
+                ask("p")
+
+
 @pytest.mark.parametrize("given", ["a:1", "", "ftp://a", "http://"])
 def test_address_that_is_none_is_refused(given: str) -> None:
     with pytest.raises(InvalidArgument, match="url: "):
         target_of(given, None)
 
 
-@pytest.mark.parametrize("key", ["sk-secret\n", "sk-secrét"])
+@pytest.mark.parametrize("key", ["sk-secret\n", "sk-secrét", "sk-secret ", " sk-secret"])
 def test_a_key_that_no_header_can_have_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^api_key: ") as refused:
         target_of(URL, key)
