@@ -137,7 +137,8 @@ class LoraGatewayError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Without `__init__`, which takes other arguments: a pool of processes that cannot read one hangs."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        made = copyreg.__newobj__  # type: ignore[attr-defined]  # which typeshed leaves out
+        return made, (type(self), *self.args), self.__dict__
 
 
 def see(code: str | None) -> str:
