@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Set
@@ -25,6 +24,21 @@ OLDER_LOCK = "runner.lock"
 COPY_BYTES = 1 << 20
 STRAY_AFTER_S = 3600.0
 """A content that nothing knows of was left by a kill. Younger ones may be on their way in."""
+
+
+class Unreadable(OSError):
+    """The disk does not give a content, though it is there."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """For what reads a content. Raises FileNotFoundError, and Unreadable for any other OSError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unreadable(error.errno, error.strerror, str(path)) from error
 
 
 class Folder:
@@ -87,14 +101,29 @@ class Folder:
             file.write(data)
         self.sync_names()
 
-    def copy(self, file_id: str, other_id: str) -> None:
-        """On the disk when it returns; of a content that there is none of, none is made. Raises OSError."""
-        with (
-            suppress(FileNotFoundError),
-            self.content(file_id).open("rb") as source,
-            self._new(other_id) as target,
-        ):
-            shutil.copyfileobj(source, target, COPY_BYTES)
+    def copy(self, file_id: str, other_id: str) -> Unreadable | None:
+        """On the disk when it returns; of a content that there is none of, none is made. Raises OSError.
+
+        What keeps it from being read to its end is returned; then the copy ends there.
+        """
+        path = self.content(file_id)
+        try:
+            with reading(path):
+                source = path.open("rb", buffering=0)  # a read ends before what cannot be read
+        except FileNotFoundError:
+            return None
+        except Unreadable as fault:
+            return fault
+        with source, self._new(other_id) as target:
+            while True:
+                try:
+                    with reading(path):
+                        piece = source.read(COPY_BYTES)
+                except Unreadable as fault:
+                    return fault
+                if not piece:
+                    return None
+                target.write(piece)
 
     @contextmanager
     def _new(self, file_id: str) -> Iterator[BinaryIO]:
@@ -113,7 +142,7 @@ class Folder:
         for file_id in file_ids:
             self.content(file_id).unlink(missing_ok=True)
 
-    def _now(self) -> float:
+    def now(self) -> float:
         """By the clock that files here are dated by: a file server's own may be hours from this machine's."""
         try:
             with tempfile.TemporaryFile(dir=self.root) as file:
@@ -121,9 +150,11 @@ class Folder:
         except OSError:  # there may be no room
             return time.time()
 
-    def sweep(self, known: Set[str], now: float | None = None) -> list[str]:
-        """Remove old contents that are not among `known`, and uploads that do not come on; their names."""
-        now = self._now() if now is None else now
+    def sweep(self, known: Set[str], now: float) -> list[str]:
+        """Remove contents not among `known`, and uploads that do not come on, which were old at `now`.
+
+        Their names. `now` is before `known` was asked: what has come since may not be among them.
+        """
         removed: list[str] = []
         for folder in (self._files, self._uploads):
             for path in folder.iterdir():

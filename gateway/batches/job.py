@@ -7,9 +7,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -19,6 +18,7 @@ from gateway.admission.turns.fair_turns import Whose, whose_of
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import Store
+from gateway.batches.folder import Unreadable, reading
 from gateway.batches.input_lines import Flaw, LineReader, read_line
 from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status, new_file_id
 from gateway.batches.results import LineResult, Results, answered, not_asked
@@ -45,10 +45,6 @@ VALIDATED_BYTES = 1 << 40
 """No bound on a line: all were held to the one of then, and one that is lower by now may lose none."""
 
 
-class InputUnreadable(OSError):
-    """The disk does not give a batch's input, though it is there."""
-
-
 @dataclass(frozen=True, slots=True)
 class JobServices:
     """What every job of a runner works with."""
@@ -67,9 +63,11 @@ class Job:
     """`run` it in a task; cancelling that breaks it off, `end` brings it to another end."""
 
     def __init__(self, batch: BatchRecord, means: JobServices, runner: str, last_try: bool = False) -> None:
-        """`last_try`: where its input cannot be read, it ends; else `run` raises InputUnreadable."""
+        """`last_try`: where its input or results cannot be read, it ends; else `run` raises Unreadable."""
         self.batch = batch
         self._last_try = last_try
+        self._unreadable: Unreadable | None = None
+        """Of the results that another left, which are taken over as far as they can be read."""
         self._errors: str | None = None
         self._runner = runner
         self._means = means
@@ -99,6 +97,8 @@ class Job:
             # It was validated by whoever ran it before: its files, not the store, say which lines are done.
             if batch.in_progress_at is not None:
                 await asyncio.to_thread(results.take_over)
+                if self._unreadable is not None:
+                    raise self._unreadable
             elif not await self._validated():
                 return
             # Not before they are read: the runner tells the store these counts, half of them too.
@@ -107,14 +107,23 @@ class Job:
             await self._conclude(results)
         except FileNotFoundError as error:
             logger.error("batch %s: its input is gone: %s", self.batch.id, error)
-            await self._fail([Flaw("input_lost", "The input file is gone.")])
-        except InputUnreadable as error:
-            if self._ending is None and not self._last_try:
+            self._errors = _listed([Flaw("input_lost", "The input file is gone.")])
+            await self._conclude(results)
+        except Unreadable as error:
+            if not self._may_end:
                 raise
-            logger.error("batch %s ends, its input cannot be read: %s", self.batch.id, error)
-            # What is done stays; the rest cannot be listed.
-            self._errors = _listed([Flaw("input_unreadable", f"The input cannot be read: {error.strerror}.")])
-            await self._conclude(self.results)
+            what = "input" if error.filename == str(self._input) else "results"
+            logger.error("batch %s ends, its %s cannot be read: %s", self.batch.id, what, error)
+            # What is done stays, as far as it can be read; the rest cannot be listed.
+            flaw = Flaw(f"{what}_unreadable", f"The {what} cannot be read: {error.strerror}.")
+            self._errors = _listed([flaw])
+            results.close()
+            await self._conclude(results)
+
+    @property
+    def _may_end(self) -> bool:
+        """Whether what cannot be read is its end."""
+        return self._last_try or self._ending is not None
 
     async def _taken_over(self) -> bool:
         """Have another's batch be this runner's, with copies of the results that another left.
@@ -131,7 +140,10 @@ class Job:
             pairs = [(before.output_file, fresh.output_file), (before.error_file, fresh.error_file)]
         try:
             for old, new in pairs:
-                await asyncio.to_thread(folder.copy, old, new)
+                unreadable = await asyncio.to_thread(folder.copy, old, new)
+                if unreadable is not None and not self._may_end:
+                    raise unreadable
+                self._unreadable = unreadable or self._unreadable
             if pairs:
                 await asyncio.to_thread(folder.sync_names)
         except OSError:  # tried again under other names: on a full disk these would take the room for that
@@ -149,7 +161,7 @@ class Job:
     async def _validated(self) -> bool:
         """Whether it is in progress now."""
         means = self._means
-        with _reading(self._input):
+        with reading(self._input):
             verdict = await validate(
                 self._input,
                 self.batch.endpoint,
@@ -208,7 +220,7 @@ class Job:
     async def _feed(self, results: Results, writer: Writer) -> None:
         """Run every line that is not done yet, each once there is a place."""
         whose, places = self._whose(), self._means.places
-        unreadable: InputUnreadable | None = None
+        unread: OSError | None = None
         async with places.turn(whose):
             async with asyncio.TaskGroup() as running, contextlib.aclosing(self._undone(results)) as slices:
                 try:
@@ -217,14 +229,14 @@ class Job:
                             # The place first: 100,000 lines make no more tasks than places.
                             await places.take(whose)
                             running.create_task(self._line(number, line, writer, whose))
-                except InputUnreadable as error:
-                    unreadable = error  # those that have begun come to their ends
-            if unreadable is not None:
-                raise unreadable
+                except (FileNotFoundError, Unreadable) as error:  # no group of them
+                    unread = error  # those that have begun come to their ends
+            if unread is not None:
+                raise unread
 
     async def _undone(self, results: Results) -> AsyncGenerator[list[tuple[int, bytes]], None]:
-        """The input's lines that are not done, slice by slice. Raises FileNotFoundError, InputUnreadable."""
-        with _reading(self._input), self._input.open("rb") as file:
+        """The input's lines that are not done, slice by slice. Raises FileNotFoundError, Unreadable."""
+        with reading(self._input), self._input.open("rb") as file:
             reader = LineReader(file, VALIDATED_BYTES)
             while not reader.at_end:
                 lines = await asyncio.to_thread(reader.slice)
@@ -292,16 +304,6 @@ class Job:
                 status = "cancelled"
         if store.end(batch, status, now, counts, made, self._errors):
             logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InputUnreadable(error.errno, error.strerror, str(path)) from error
 
 
 def _listed(flaws: Sequence[Flaw]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.batches.folder import sync_folder
+from gateway.batches.folder import Unreadable, reading, sync_folder
 from gateway.batches.in_process import Answered
 from gateway.batches.records import Counts
 from gateway.errors import NOT_JSON
@@ -133,11 +133,17 @@ class Results:
         self._files = (_ResultFile(errors), _ResultFile(output))  # by whether a result is good
 
     def take_over(self) -> None:
-        """What is there of a batch that ran before. Raises OSError."""
+        """What is there of a batch that ran before. Raises OSError; Unreadable once it knows all else."""
+        unreadable: Unreadable | None = None
         try:
             for is_good, file in enumerate(self._files):
-                for record in file.recover():
-                    self._know(record, bool(is_good))
+                try:
+                    for record in file.recover():
+                        self._know(record, bool(is_good))
+                except Unreadable as error:
+                    unreadable = error
+            if unreadable is not None:
+                raise unreadable
         except OSError:
             self.close()
             raise
@@ -211,7 +217,7 @@ class _ResultFile:
         if not self._path.exists():
             return
         handle = self._opened()
-        with self._path.open("rb") as file:
+        with reading(self._path), self._path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     break

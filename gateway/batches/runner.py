@@ -11,7 +11,8 @@ import time
 from functools import partial
 
 from gateway.batches.database import Store
-from gateway.batches.job import InputUnreadable, Job, JobServices
+from gateway.batches.folder import Unreadable
+from gateway.batches.job import Job, JobServices
 from gateway.batches.lease import Lease
 from gateway.batches.records import BatchRecord, Counts
 from gateway.errors import RequestError
@@ -27,7 +28,7 @@ SWEEP_EVERY_S = 600.0
 AFTER_FAULT_S = 30.0
 """A job that failed by a fault of ours, or of the disk, is begun again after so long."""
 UNREADABLE_S = 600.0
-"""A batch whose input could not be read for so long, and of which no more was done meanwhile, fails."""
+"""A batch whose input or results could not be read for so long fails, unless more was done meanwhile."""
 DAY_S = 24 * 3600
 
 
@@ -41,7 +42,7 @@ class Runner:
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         self._not_before: dict[str, float] = {}
         self._unreadable: dict[str, tuple[Counts, float]] = {}
-        """Batches whose input could not be read: how far each was, and since when."""
+        """Batches whose input or results could not be read: how far each was, and since when."""
         self._task: asyncio.Task[None] | None = None
         self._lease = Lease(means.library)
 
@@ -163,7 +164,7 @@ class Runner:
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._say_broken_off(batch_id, fault)
             self._not_before[batch_id] = now + AFTER_FAULT_S
-            if isinstance(fault, InputUnreadable):
+            if isinstance(fault, Unreadable):
                 done = job.results.counts if job.results else Counts()
                 self._unreadable[batch_id] = before if before and before[0] == done else (done, now)
 
@@ -190,8 +191,9 @@ class Runner:
         oldest = now - library.settings.keep_days * DAY_S
         await library.ask(lambda store: store.forget_batches(oldest))
         await asyncio.to_thread(folder.remove, *expired)
-        # What comes between this and the look into the folders is too young to be a stray.
+        # Before the look: what comes after it is no stray, however long this process is stopped in between.
+        looked_at = await asyncio.to_thread(folder.now)
         known = await library.ask(lambda store: store.known_contents())
-        strays = await asyncio.to_thread(folder.sweep, known)
+        strays = await asyncio.to_thread(folder.sweep, known, looked_at)
         if expired or strays:
             logger.info("removed %d files whose time was over and %d strays", len(expired), len(strays))

@@ -20,7 +20,7 @@ from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
 from gateway.endpoints.asgi import Head
-from gateway.endpoints.batches.uploads import WRITE_FROM_BYTES, Upload, receive_upload
+from gateway.endpoints.batches.uploads import WRITE_FROM_BYTES, Upload, receive_upload, to_its_end
 from gateway.endpoints.resource import (
     JsonDocument,
     Resource,
@@ -216,7 +216,7 @@ async def _send_file(
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     left = record.size_bytes if whole else 0
     while left:
-        piece = await asyncio.to_thread(file.read, min(left, PIECE_BYTES))
+        piece = await to_its_end(file.read, min(left, PIECE_BYTES))
         if not piece:
             raise OSError(f"the content of {record.id} is {left} bytes short")
         left -= len(piece)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
@@ -19,6 +20,7 @@ from gateway.endpoints.asgi import ClientLeft, Head
 from gateway.endpoints.unpacking import coding_of
 from gateway.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 
+T = TypeVar("T")
 FORM_OVERHEAD_BYTES = 64 * 1024
 """What the form may have beside the file."""
 MOST_FIELDS = 16
@@ -110,14 +112,15 @@ def _too_large(most_bytes: int, bound: str) -> PayloadTooLarge:
     return PayloadTooLarge(f"The file is larger than {most_bytes} bytes ({bound}).", param="file")
 
 
-async def to_its_end(work: Callable[..., None], *given: object) -> None:
+async def to_its_end(work: Callable[..., T], *given: object) -> T:
     """Run what blocks in a thread. Raises what it raises.
 
-    Whoever is cancelled meanwhile waits all the same: what it writes to may not be closed under it.
+    Whoever is cancelled meanwhile waits all the same: what it writes to may not be closed under it, and to
+    close what it reads from waits for it, in the event loop.
     """
     task = asyncio.ensure_future(asyncio.to_thread(work, *given))
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait((task,))
         raise

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.support.stack import Stack, eventually, stack
 
@@ -52,6 +57,26 @@ async def create(made: Stack, content: bytes | list[Document], endpoint: str = C
     answer = await made.client.post("/v1/batches", json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
+
+
+def read_in_part(monkeypatch: pytest.MonkeyPatch, name: str, most_bytes: int, broken: list[bool]) -> None:
+    """The disk gives no more than so many of that file's bytes, as often as `broken` is not empty yet."""
+    whole = Path.open
+
+    class Broken(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() == most_bytes and broken:
+                broken.pop()
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            left = most_bytes - self.tell() if broken else size
+            return super().read(left) or b""
+
+    def opening(self: Path, *given: object, **more: object) -> object:
+        if self.name == name and given[:1] == ("rb",):
+            return Broken(self, "rb")
+        return whole(self, *given, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", opening)
 
 
 async def shown(made: Stack, batch_id: str) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.batches.folder import STRAY_AFTER_S, Folder
+from gateway.batches.folder import STRAY_AFTER_S, Folder, Unreadable
+from tests.support.batches.batch_stack import read_in_part
 
 OLD_S = STRAY_AFTER_S + 1
 
@@ -72,19 +74,33 @@ def test_age_is_by_the_clock_of_the_files(
     monkeypatch.setattr("gateway.batches.folder.time.time", lambda: now + OLD_S)
     if full:
         monkeypatch.setattr(folder, "root", folder.root / "none")
-        assert folder._now() == now + OLD_S
+        assert folder.now() == now + OLD_S
         return
-    assert folder.sweep(set()) == []
+    assert folder.sweep(set(), folder.now()) == []
     assert [one.name for one in folder.root.rglob("*") if one.is_file()] == ["on-its-way"]
 
 
 def test_a_copy_is_whole_and_of_nothing_there_is_none(folder: Folder) -> None:
     folder.content("one").write_bytes(b"x" * 3_000_000)
-    folder.copy("one", "other")
+    assert folder.copy("one", "other") is None
     assert folder.content("other").read_bytes() == folder.content("one").read_bytes()
     assert folder.content("other").stat().st_mode & 0o777 == 0o600
-    folder.copy("nothing", "none")
+    assert folder.copy("nothing", "none") is None
     assert not folder.content("none").exists()
+
+
+def test_a_copy_of_what_cannot_be_read_to_its_end_ends_there(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.content("one").write_bytes(b"x" * 10)
+    read_in_part(monkeypatch, "one", 4, [True, True])
+    unreadable = folder.copy("one", "other")
+    assert unreadable is not None
+    assert (unreadable.errno, unreadable.filename) == (errno.EIO, str(folder.content("one")))
+    assert folder.content("other").read_bytes() == b"xxxx"
+    folder.content("two").mkdir()
+    assert isinstance(folder.copy("two", "three"), Unreadable)
+    assert not folder.content("three").exists()
 
 
 def test_content_or_copy_that_has_no_room_leaves_nothing(

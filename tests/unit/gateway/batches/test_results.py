@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from contextlib import closing
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.batches.folder import Unreadable
 from gateway.batches.in_process import Answered
 from gateway.batches.records import Counts
 from gateway.batches.results import LineResult, Results, answered, not_asked
+from tests.support.batches.batch_stack import read_in_part
 
 USAGE = b'{"usage": {"prompt_tokens": 3, "completion_tokens": 4}}'
 
@@ -50,6 +53,20 @@ def test_there_is_no_file_before_there_is_something_in_it(tmp_path: Path) -> Non
         results.add([good(1)])
         assert [path.name for path in tmp_path.iterdir()] == ["output"]
         assert results.sizes[1] == 0
+
+
+def test_a_restart_knows_all_that_it_can_read_before_it_says_that_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(opened(tmp_path)) as results:
+        results.add([good(1), answered("batch_x", 2, "r2", Answered(500, b"{}", "q2"))])
+    read_in_part(monkeypatch, "errors", 0, [True])
+    again = Results("batch_x", tmp_path / "output", tmp_path / "errors")
+    with pytest.raises(Unreadable) as unreadable:
+        again.take_over()
+    assert unreadable.value.errno == errno.EIO
+    assert [again.done(1), again.done(2)] == [True, False]
+    assert again.sizes == ((tmp_path / "output").stat().st_size, 0)
 
 
 def test_restart_knows_what_is_done_and_cuts_off_the_rest(tmp_path: Path) -> None:

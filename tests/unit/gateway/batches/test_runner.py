@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.batches.database import Store
+from gateway.batches.folder import STRAY_AFTER_S, Folder
+from gateway.batches.in_process import Answered
 from gateway.batches.input_lines import LineReader
 from gateway.batches.job import VALIDATED_BYTES, Job
-from gateway.batches.results import LineResult
+from gateway.batches.records import BatchRecord
+from gateway.batches.results import LineResult, answered
 from gateway.batches.writer import Writer
 from gateway.errors import Unavailable
 from gateway.upkeep import DAMAGED, MEND
@@ -24,13 +29,15 @@ from tests.support.batches.batch_stack import (
     CHAT,
     content,
     create,
+    jsonl,
     line,
+    read_in_part,
     results,
     shown,
     timed_stack,
     until,
 )
-from tests.support.stack import eventually, key_of
+from tests.support.stack import Stack, eventually, key_of
 from tests.support.waiting import calls, turns
 from tests.unit.gateway.endpoints.batches.test_batches import NAMING, counts_of
 
@@ -330,3 +337,85 @@ async def test_an_unreadable_input_keeps_no_batch_beyond_its_deadline_or_its_can
         batch = await until(made, batch_id, end)
         assert counts_of(batch)["completed"] == 1
         assert batch["errors"]["data"][0]["code"] == "input_unreadable"  # type: ignore[index]
+
+
+DONE = [answered("batch_1", n, f"r{n}", Answered(200, b"{}", "id")).data for n in (1, 2)]
+
+
+async def left_half_done(made: Stack, *files: str) -> None:
+    """Three lines that another process left, two of them done; these contents of theirs are there."""
+    library = made.gateway.batches.library
+    given = {"file-in": jsonl([line(n) for n in (1, 2, 3)]), "file-out": b"".join(DONE)}
+    names = "file-in", "file-out", "file-err"
+    batch = BatchRecord(
+        *("batch_1", "", CHAT, *names, "in_progress", 1, 2**33, 3600),
+        total=3,
+        runner="another",
+        in_progress_at=1,
+    )
+    library.folder.make()
+    for name in files:
+        await asyncio.to_thread(library.folder.add, name, given[name])
+    await library.ask(lambda store: store.add_batch(batch, 1))
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
+async def test_results_that_stay_unreadable_at_a_takeover_end_the_batch_with_those_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
+    monkeypatch.setattr("gateway.batches.runner.UNREADABLE_S", 0.0 if end == "failed" else 600.0)
+    broken = [True] * 3 if end == "completed" else [True] * 100_000
+    tried = len(broken)
+    async with timed_stack(tmp_path) as made:
+        read_in_part(monkeypatch, "file-out", len(DONE[0]) + 5, broken)
+        await left_half_done(made, "file-in", "file-out")
+        if end == "cancelled":
+            await eventually(lambda: len(broken) < tried - 3, 20)
+            await made.client.post("/v1/batches/batch_1/cancel")
+        batch = await until(made, "batch_1", end)
+        output, errors = await results(made, batch)
+        assert any("broken off" in one and one.endswith(MEND) for one in caplog.messages)
+        assert not errors
+        if end == "completed":
+            assert set(output) == {"r1", "r2", "r3"}
+            assert len(made.engine.completions) == 1
+            return
+        (said,) = batch["errors"]["data"]  # type: ignore[index]
+        assert (said["code"], said["message"]) == (
+            "results_unreadable",
+            "The results cannot be read: Input/output error.",
+        )
+        assert set(output) == {"r1"}
+        assert counts_of(batch) == {"total": 3, "completed": 1, "failed": 0}
+        assert not made.engine.completions
+
+
+async def test_an_input_that_is_gone_from_under_a_batch_ends_it_with_what_is_done(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
+        await left_half_done(made, "file-out")
+        batch = await until(made, "batch_1", "failed")
+        assert [one["code"] for one in batch["errors"]["data"]] == ["input_lost"]  # type: ignore[index]
+        output, _ = await results(made, batch)
+        assert set(output) == {"r1", "r2"}
+
+
+async def test_a_sweep_that_is_stopped_for_hours_takes_nothing_that_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, came = Store.known_contents, list[Path]()
+
+    def asking(self: Store) -> set[str]:
+        found = known(self)
+        folder.add("file-new", b"another gateway's")
+        came.append(folder.content("file-new"))
+        os.utime(came[0], (time.time() + 60.0,) * 2)
+        return found
+
+    async with timed_stack(tmp_path) as made:
+        folder = made.gateway.batches.library.folder
+        await until(made, await create(made, [line(1)]), "completed")
+        monkeypatch.setattr(Store, "known_contents", asking)
+        monkeypatch.setattr(Folder, "now", lambda self: time.time() + (STRAY_AFTER_S * 2 if came else 0.0))
+        await made.gateway.batches.runner.sweep()
+        assert came[0].exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ import pytest
 from gateway.batches.database import Store
 from tests.fakes.sqlite_faults import sqlite_fault
 from tests.support.batches.batch_stack import line, timed_stack, upload
+from tests.support.stack import eventually
+from tests.support.waiting import calls, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +209,33 @@ async def test_content_that_was_cut_off_breaks_the_download_off(tmp_path: Path) 
         os.truncate(path, 3)
         with pytest.raises(httpx.RemoteProtocolError):
             await made.client.get(f"/v1/files/{file_id}/content")
+
+
+async def test_a_client_that_leaves_while_the_disk_stands_still_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.endpoints.batches.files.PIECE_BYTES", 4)
+    async with timed_stack(tmp_path) as made:
+        file_id = await upload(made, b'{"a": 1}\n')
+        (path,) = contents(tmp_path)
+        path.unlink()
+        os.mkfifo(path)  # a read of it waits for what its writer says
+        opened = calls(made.gateway.batches.library.folder, "content")
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        writer.write(f"GET /v1/files/{file_id}/content HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        await eventually(lambda: bool(opened))
+        disk = await asyncio.to_thread(os.open, path, os.O_WRONLY)
+        late = threading.Timer(5.0, os.close, (disk,))  # only where everybody else waits too
+        late.start()
+        os.write(disk, b"{'a'")
+        await reader.readuntil(b"{'a'")
+        await turns(50)  # the next piece is read
+        writer.transport.abort()
+        await turns(50)
+        assert (await made.client.get("/v1/files")).status_code == 200
+        assert late.is_alive()
+        late.cancel()
+        os.close(disk)
 
 
 async def test_disabled_batches_have_no_routes(tmp_path: Path) -> None:
