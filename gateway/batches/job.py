@@ -112,11 +112,12 @@ class Job:
         except Unreadable as error:
             if not self._may_end:
                 raise
-            what = "input" if error.filename == str(self._input) else "results"
+            code, what = "input_unreadable", "input"
+            if error.filename != str(self._input):
+                code, what = "results_unreadable", "results"
             logger.error("batch %s ends, its %s cannot be read: %s", self.batch.id, what, error)
             # What is done stays, as far as it can be read; the rest cannot be listed.
-            flaw = Flaw(f"{what}_unreadable", f"The {what} cannot be read: {error.strerror}.")
-            self._errors = _listed([flaw])
+            self._errors = _listed([Flaw(code, f"The {what} cannot be read: {error.strerror}.")])
             results.close()
             await self._conclude(results)
 

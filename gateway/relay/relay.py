@@ -169,6 +169,8 @@ class Relay:
                     exchange.turn = await self.guard.admit(body, exchange.haste()[0])
                 other = self.replicas.other(route, tried) if unsent else None
                 if other is None:
+                    if unsent:
+                        exchange.sent = 0.0  # no engine has read its prompt
                     raise
                 replica = other
             else:

@@ -41,6 +41,8 @@ BATCH = "batch"
 """The origin of a batch's request."""
 PIPELINE = "pipeline"
 """The origin of a stage's."""
+FALLBACK = "fallback"
+"""The origin of one that its task's fallback answers."""
 LOW_PRIORITY = msgspec.Raw(b"100")
 """What comes behind, in vLLM's priority scheduling: a larger number comes later; clients' requests have 0."""
 
@@ -251,6 +253,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _end_trace(self, trace: RequestTrace, status: int, error: str) -> None:
         route, usage = self.route, self.usage
+        adapter = (route.adapter_id or "") if route and self._series is not None else ""
         facts: dict[str, str | bool] = {
             "key": self.key,
             "tenant": self.tenant,
@@ -262,7 +265,8 @@ class Exchange(msgspec.Struct, eq=False):
             Ended(
                 operation_of(self.dialect.path, self.dialect.generates),
                 route.name if route else "",
-                (route.adapter_id or "") if route and self._series is not None else "",
+                adapter.partition("/")[0] if self.origin == FALLBACK else "vllm",
+                adapter,
                 status,
                 error,
                 self.arrived,

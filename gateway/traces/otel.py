@@ -32,6 +32,17 @@ EVERY_MS = 1000
 LEAST_QUEUE_S = 0.0001
 """A shorter wait is a turn of the loop: no span."""
 _CARRIED = (b"traceparent", b"tracestate")
+PROVIDERS = {
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "vertex_ai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""`gen_ai.provider.name` where the conventions name a provider in another way than LiteLLM."""
 
 
 class OtelTracer:
@@ -79,9 +90,7 @@ class OtelTrace:
         return OtelTrace(self._tracer, self._tracer.start_span("stage", context=self._context))
 
     def sent(self) -> bytes:
-        if self._engine is not None:  # that one did not take it
-            self._engine.set_status(Status(StatusCode.ERROR, "another engine was asked"))
-            self._engine.end()
+        self.left_engine()
         self._engine = self._tracer.start_span("engine", context=self._context, kind=SpanKind.CLIENT)
         at = self._engine.get_span_context()
         line = b"traceparent: 00-%032x-%016x-%02x\r\n" % (at.trace_id, at.span_id, at.trace_flags)
@@ -90,6 +99,12 @@ class OtelTrace:
 
     def unsent(self) -> None:
         self._engine = None  # a span that never ends is never sent
+
+    def left_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.set_status(Status(StatusCode.ERROR, "another was asked"))
+            self._engine.end()
+            self._engine = None
 
     def waited_for_slot(self, seconds: float) -> None:
         self._slot_wait_s += seconds
@@ -135,7 +150,7 @@ class OtelTrace:
 def _attributes(how: Ended) -> dict[str, str | int]:
     attributes: dict[str, str | int | None] = {
         "gen_ai.operation.name": how.operation,
-        "gen_ai.provider.name": "vllm",
+        "gen_ai.provider.name": PROVIDERS.get(how.provider, how.provider),
         "gen_ai.request.model": how.model,
         "gen_ai.response.model": how.adapter or None,
         "gen_ai.usage.input_tokens": how.prompt_tokens,

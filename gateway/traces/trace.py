@@ -22,8 +22,10 @@ class Ended:
     operation: str
     model: str
     """As it was asked for."""
+    provider: str
+    """Whose model answered: vLLM's (`vllm`), or a fallback's, as LiteLLM names its provider."""
     adapter: str
-    """The engine's model; empty for a pipeline's own request, and where none was reached."""
+    """The model there; empty for a pipeline's own request, and where none was reached."""
     status: int
     error: str
     """Its code; empty for none."""
@@ -51,6 +53,9 @@ class RequestTrace(Protocol):
 
     def unsent(self) -> None:
         """It did not go there after all, and none other was asked."""
+
+    def left_engine(self) -> None:
+        """What it was sent to, where it was sent, did not take it."""
 
     def waited_for_slot(self, seconds: float) -> None:
         """Of its wait for a place, so long its adapter had no LoRA slot."""

@@ -23,12 +23,11 @@ from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.policy import Unable, question, reason_of
 from gateway.relay.fallback.provider import Provider
-from gateway.relay.request_record import EVENT_STREAM, Exchange, HeaderList
+from gateway.relay.request_record import EVENT_STREAM, FALLBACK, Exchange, HeaderList
 from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.relay.fallback")
 
-ORIGIN = "fallback"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -120,8 +119,11 @@ class Fallbacks:
         if self._in_flight[route.name] >= fallback.max_in_flight:
             self._count(route, fallback, reason, "refused")
             raise _explained(error, fallback, "it has as many requests as it may (max_in_flight)")
-        exchange.origin = ORIGIN
+        exchange.origin = FALLBACK
         exchange.cold = False
+        exchange.replica = ""
+        if exchange.trace is not None:
+            exchange.trace.left_engine()
         exchange.begin(replace(route, adapter_id=fallback.model, adapter_bytes=fallback.model.encode()))
         exchange.status = 200
         exchange.sent = time.perf_counter()
@@ -132,7 +134,7 @@ class Fallbacks:
             yield taken
             outcome = "failed" if taken.broken else "answered"
         except ProviderFailed as failed:
-            outcome = "failed"
+            outcome, exchange.status = "failed", error.status
             logger.warning(
                 "request %s: the fallback of '%s' failed: %s (instead of: %s)",
                 exchange.request_id.decode(),

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.http.drain import shutting_down
+from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import TASKS, Stack, eventually, stack
 
@@ -211,6 +212,19 @@ async def test_a_fallback_is_no_way_around_a_limit(tmp_path: Path) -> None:
     async with stack(tmp_path, keys=keys(requests_per_minute=1), fallback=fallback) as s:
         assert (await chat(s)).status_code == 200
         assert (await chat(s)).json()["error"]["code"] == "requests_per_minute"
+
+
+@pytest.mark.parametrize(
+    "fallback", [None, {"model": "openai/none", "when": "failed", "api_key_env": "NONE"}]
+)
+async def test_what_no_model_was_asked_takes_no_tokens(tmp_path: Path, fallback: object) -> None:
+    limits = keys(tokens_per_day=100_000)
+    async with stack(tmp_path, keys=limits, fallback=fallback, provider=Provider({})) as s:
+        await s.engine.stop()
+        answer = await chat(s)
+        assert answer.json()["error"]["code"] == "engine_unreachable"
+        assert ("NONE is not set" in answer.text) is (fallback is not None)
+        assert used_today(s) == 0
 
 
 async def test_tasks_and_the_whole_gateway(tmp_path: Path) -> None:

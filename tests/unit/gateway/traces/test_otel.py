@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.semconv._incubating.attributes.gen_ai_attributes import GenAiProviderNameValues
 
+from gateway.traces.otel import PROVIDERS
 from tests.fakes.fake_collector import attributes_of, collector
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import TASKS, Stack, eventually, stack
+from tests.unit.gateway.relay.fallback.test_fallbacks import fallen
 
 pytestmark = pytest.mark.anyio
 NAMING, CONCEPT = TASKS["naming"], TASKS["concept"]
@@ -56,7 +59,7 @@ async def test_from_the_clients_span_to_the_engine(tmp_path: Path, streaming: bo
         assert engine.end_time_unix_nano <= root.end_time_unix_nano
         facts = attributes_of(root)
         assert facts["gen_ai.operation.name"] == "chat"
-        assert facts["gen_ai.request.model"] == "naming"
+        assert (facts["gen_ai.provider.name"], facts["gen_ai.request.model"]) == ("vllm", "naming")
         assert facts["gen_ai.response.model"] == NAMING
         assert facts["gen_ai.usage.input_tokens"] == 7
         assert facts["gen_ai.usage.output_tokens"] == 3
@@ -128,6 +131,25 @@ async def test_a_client_that_leaves_ends_its_spans(tmp_path: Path) -> None:
             await s.at_rest()
         assert attributes_of(kept.named("chat naming"))["error.type"] == "client_left"
         assert kept.named(f"engine {NAMING}")
+
+
+async def test_what_a_fallback_answers_has_its_provider(tmp_path: Path) -> None:
+    with collector() as kept:
+        async with fallen(tmp_path, "failed", ready=True, traces={"endpoint": kept.url}) as fell:
+            await fell.stack.engine.stop()
+            assert await ask(fell.stack) == 200
+            await fell.stack.at_rest()
+        root = kept.named("chat naming")
+        facts = attributes_of(root)
+        assert (facts["gen_ai.provider.name"], facts["gen_ai.response.model"]) == ("openai", "openai/base")
+        assert "lora_gateway.replica" not in facts
+        (engine,) = kept.children(root).values()
+        assert (engine.name, engine.status.code) == ("engine", Status.STATUS_CODE_ERROR)
+        assert not engine.attributes, "nothing of the fallback's"
+
+
+def test_providers_are_named_as_the_conventions_name_them() -> None:
+    assert set(PROVIDERS.values()) <= {one.value for one in GenAiProviderNameValues}
 
 
 @pytest.mark.parametrize(("sampled", "said"), [(1.0, NOT_SAMPLED), (0.0, None)])
