@@ -37,7 +37,10 @@ _REWORDED = {
 }
 """By how the engine's words begin: the parameter, and words that say what to do."""
 
-_TOO_LONG = "This model's maximum context length"
+_FULL = "max_tokens must be at least 1, got 0."
+"""What is left for the answer; a client's own 0 never comes so far."""
+_TOO_LONG = ("This model's maximum context length", "The decoder prompt (length ", "Input length (")
+"""How it begins, by where it is seen."""
 _PROMPTS = ("messages", "prompt", "input")
 
 
@@ -75,6 +78,10 @@ def refusal_of(answer: bytes, parameters: Collection[str]) -> InvalidRequest | N
     message, param = _SOURCE.sub("", fault.message), _place(fault.param or "")
     if named := _PARAMETER.search(message):
         message, param = message[: named.start()], param or named[1]
+    if message == _FULL:
+        message = (
+            f"{_TOO_LONG[0]} is filled by the prompt, which leaves no room for an answer; send a shorter one."
+        )
     if message.startswith(_TOO_LONG):  # by this code clients know that a shorter prompt is worth a try
         prompt = next((name for name in _PROMPTS if name in parameters), None)
         return InvalidRequest(message, param=prompt, code="context_length_exceeded")

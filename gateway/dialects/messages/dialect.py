@@ -249,7 +249,9 @@ class _Anthropic(Dialect):
         return NamedEvents(_usage_in)
 
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
-        return envelope(error.status, error.message, request_id)
+        # Anthropic's envelope has no codes: by these words clients know that a shorter prompt is worth a try.
+        too_long = "prompt is too long: " if error.code == "context_length_exceeded" else ""
+        return envelope(error.status, too_long + error.message, request_id)
 
     def model_entry(self, model: ListedModel) -> object:
         return model_entry(model)

@@ -67,7 +67,6 @@ WISHES: dict[str, Callable[[JsonValue], bool]] = {
     "reasoning": lambda value: True,
     "thinking": lambda value: value != {"type": "disabled"},
     "chat_template_kwargs": lambda value: True,
-    "truncation": lambda value: value == "auto",
 }
 
 

@@ -143,7 +143,7 @@ def test_both_sdks_read_what_the_other_gateway_says(real: RealStack, failed: str
     assert said == own == [own[0]] * 4  # greedy, with the task's contract in each
     odd: list[tuple[str, dict[str, Any], str]] = [
         ("messages", {"messages": MESSAGES, "max_tokens": 6, "top_k": 3}, "cannot honour 'top_k'"),
-        ("responses", {"input": PROMPT, "truncation": "auto"}, "cannot honour 'truncation'"),
+        ("responses", {"input": PROMPT, "top_logprobs": 2}, "cannot honour 'top_logprobs'"),
     ]
     for path, body, why in odd:
         refused = httpx.post(f"{url}/v1/{path}", json={"model": "naming", **body}, timeout=240)

@@ -65,6 +65,13 @@ def test_a_prompt_that_is_too_long_has_the_code_that_clients_know() -> None:
         error = json.loads(dialect.refusal(400, answer, b"r")[1])["error"]
         assert (error["code"], error["param"]) == ("context_length_exceeded", param)
         assert error["message"].endswith("Please reduce the length of the input prompt.")
+    full = "The decoder prompt (length 512) plus the number of requested output tokens (at least 1) is longer"
+    for said in (f"{full} than the maximum model length of 512.", "Input length (513) exceeds the maximum."):
+        assert told(said) == (said, "messages", "context_length_exceeded")
+    no_room = told("max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)", "max_tokens")
+    assert ("leaves no room" in no_room[0], *no_room[1:]) == (True, "messages", "context_length_exceeded")
+    below = "max_tokens must be at least 1, got -1."
+    assert told(below) == (below, "max_tokens", "invalid_request")
 
 
 def test_a_value_of_many_forms_is_named_once_for_each_reason() -> None:

@@ -74,6 +74,7 @@ WISHES: list[tuple[Dialect, dict[str, Any], list[str], dict[str, Any]]] = [
     (TEXT, {"suffix": "", "keep_alive": "5m"}, ["suffix", "keep_alive"], {}),
     (RESPONSES, {"store": True, "client_metadata": {"x": "0"}}, ["store", "client_metadata"], {}),
     (RESPONSES, {"text": {"verbosity": "low"}}, ["text.verbosity"], {}),
+    (RESPONSES, {"truncation": "auto"}, ["truncation"], {}),
     (
         RESPONSES,
         {"text": {"verbosity": "low", "format": {"type": "text"}}},
@@ -131,7 +132,10 @@ def test_padding_of_events_is_named_and_the_other_options_stand(tmp_path: Path) 
     [
         (CHAT, {"service_tier": "auto", "store": False, "verbosity": "medium", "user": "u", "metadata": {}}),
         (CHAT, {"stream": True, "stream_options": {"include_usage": True}}),
-        (RESPONSES, {"store": False, "text": {"verbosity": "medium"}, "include": [], "truncation": "auto"}),
+        (
+            RESPONSES,
+            {"store": False, "text": {"verbosity": "medium"}, "include": [], "truncation": "disabled"},
+        ),
         (MESSAGES, {"metadata": {"user_id": "u"}, "service_tier": "auto", "thinking": {"type": "adaptive"}}),
     ],
 )

@@ -93,7 +93,7 @@ async def test_a_strict_gateway_refuses_them(tmp_path: Path, path: str) -> None:
         (
             "/v1/responses",
             {"store": True, "reasoning": {}, "truncation": "auto"},
-            "store,reasoning,truncation",
+            "store,truncation,reasoning",
         ),
         (
             "/v1/messages",

@@ -153,6 +153,12 @@ async def test_errors_of_the_body_and_the_head_too(tmp_path: Path) -> None:
     [
         ("error_message", None),
         (
+            "error_too_long",
+            "prompt is too long: This model's maximum context length is 512 tokens. However, your prompt "
+            "contains at least 513 input tokens, which exceeds this limit even without any output tokens. "
+            "Please reduce the length of the input prompt.",
+        ),
+        (
             "error_message_validation",
             "'max_tokens': Input should be a valid integer, unable to parse string as an integer.",
         ),

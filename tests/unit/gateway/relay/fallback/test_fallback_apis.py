@@ -291,7 +291,7 @@ async def test_refusal_of_the_other_model_is_passed_on(tmp_path: Path) -> None:
         (MESSAGES, {"top_k": 3}, "it cannot honour 'top_k'"),
         (MESSAGES, {"thinking": {"type": "adaptive"}}, "it cannot honour 'thinking'"),
         (RESPONSES, {"top_k": 3}, "it cannot honour 'top_k'"),
-        (RESPONSES, {"truncation": "auto"}, "it cannot honour 'truncation'"),
+        (RESPONSES, {"top_logprobs": 2}, "it cannot honour 'top_logprobs'"),
     ],
 )
 async def test_what_it_cannot_honour_is_not_dropped(
