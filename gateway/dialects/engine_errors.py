@@ -39,7 +39,10 @@ _REWORDED = {
 
 _FULL = "max_tokens must be at least 1, got 0."
 """What is left for the answer; a client's own 0 never comes so far."""
-_TOO_LONG = ("This model's maximum context length", "The decoder prompt (length ", "Input length (")
+_TOO_LONG = (
+    "This model's maximum context length",
+    *("The engine prompt length ", "The decoder prompt (length ", "Input length ("),
+)
 """How it begins, by where it is seen."""
 _PROMPTS = ("messages", "prompt", "input")
 

@@ -58,6 +58,9 @@ def test_recorded_refusals_keep_their_reason_and_lose_the_validators_form(
     }
 
 
+FULL = "The engine prompt length 512 exceeds the max_model_len 512. Please reduce prompt."
+
+
 def test_a_prompt_that_is_too_long_has_the_code_that_clients_know() -> None:
     recorded = json.loads((RECORDED / "error_too_long.json").read_text())["body"]
     answer = json.dumps(recorded).encode()
@@ -66,7 +69,11 @@ def test_a_prompt_that_is_too_long_has_the_code_that_clients_know() -> None:
         assert (error["code"], error["param"]) == ("context_length_exceeded", param)
         assert error["message"].endswith("Please reduce the length of the input prompt.")
     full = "The decoder prompt (length 512) plus the number of requested output tokens (at least 1) is longer"
-    for said in (f"{full} than the maximum model length of 512.", "Input length (513) exceeds the maximum."):
+    for said in (
+        f"{full} than the maximum model length of 512.",
+        "Input length (513) exceeds the maximum.",
+        FULL,
+    ):
         assert told(said) == (said, "messages", "context_length_exceeded")
     no_room = told("max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)", "max_tokens")
     assert ("leaves no room" in no_room[0], *no_room[1:]) == (True, "messages", "context_length_exceeded")
