@@ -6,7 +6,7 @@ import os
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -111,13 +111,13 @@ class Link:
 
     def stream(self, call: Call, loaded: Iterable[str] = ()) -> Generator[str, None, None]:
         """The pieces of text as they come; closing it tells the engine to stop. Raises ClientError."""
-        reader = _Events(self.target.url, call, loaded)
         asked = self._usable().stream("POST", call.path, json=call.body)
         with _in_our_words(self.target.url), asked as response:
             if response.is_error:
                 # A stream's body is not there before it is read, and an error's text stands in it.
                 response.read()
             _check(self.target.url, call, response, loaded)
+            reader = _Events(self.target.url, call, loaded, response.headers)
             for data in response.iter_bytes():
                 yield from reader.texts(data)
         reader.end()
@@ -168,13 +168,13 @@ class AsyncLink:
 
     async def stream(self, call: Call, loaded: Iterable[str] = ()) -> AsyncGenerator[str, None]:
         """The pieces of text as they come; closing it tells the engine to stop. Raises ClientError."""
-        reader = _Events(self.target.url, call, loaded)
         asked = self._client.stream("POST", call.path, json=call.body)
         with _in_our_words(self.target.url):
             async with asked as response:
                 if response.is_error:
                     await response.aread()
                 _check(self.target.url, call, response, loaded)
+                reader = _Events(self.target.url, call, loaded, response.headers)
                 async for data in response.aiter_bytes():
                     for piece in reader.texts(data):
                         yield piece
@@ -187,10 +187,12 @@ class AsyncLink:
 class _Events:
     """Server-sent events to text."""
 
-    def __init__(self, url: str, call: Call, loaded: Iterable[str]) -> None:
+    def __init__(self, url: str, call: Call, loaded: Iterable[str], headers: Mapping[str, str]) -> None:
+        """`headers`: the answer's, which has its request's id."""
         self._url = url
         self._call = call
         self._loaded = loaded
+        self._headers = headers
         self._begun = b""
         self._done = False
 
@@ -215,7 +217,7 @@ class _Events:
         except (*NOT_JSON, LookupError, TypeError, AttributeError) as problem:
             raise ConnectionLost(self._url, f"an event that cannot be read: {problem}") from problem
         if error is not None:
-            raise answer_error(None, error, {}, self._call.model, self._loaded)
+            raise answer_error(None, error, self._headers, self._call.model, self._loaded)
         return text
 
     def end(self) -> None:

@@ -90,10 +90,13 @@ def test_an_error_within_a_stream_has_the_same_exception(
     kind: str, code: str, expected: type[ClientError]
 ) -> None:
     event = json.dumps({"error": {"message": "It says so.", "type": kind, "param": None, "code": code}})
-    manager = ModelManager(network(lambda _: httpx.Response(200, content=f"data: {event}\n\n".encode())))
+    answer = httpx.Response(200, content=f"data: {event}\n\n".encode(), headers={"x-request-id": "abc"})
+    manager = ModelManager(network(lambda _: answer))
     with manager.use_model("naming") as model, pytest.raises(expected) as told:
         list(model.stream_text("p"))
     assert type(told.value) is expected
+    assert isinstance(told.value, AnswerError)
+    assert told.value.request_id == "abc"
 
 
 @pytest.mark.parametrize(
