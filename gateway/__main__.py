@@ -7,19 +7,17 @@ import contextlib
 import gc
 import logging
 import math
-import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import uvicorn
 
 from gateway.admission.limits import share
 from gateway.app import Gateway
 from gateway.config.document import Config, load_config, with_gateway
-from gateway.config.process import HangUp
+from gateway.config.process import HangUp, end, leave, open_streams, say
 from gateway.errors import ConfigError, first_of, told
 from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
@@ -37,6 +35,7 @@ KEEP_ALIVE_S = 75
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code (2 for a configuration that cannot be)."""
+    open_streams()
     parser = argparse.ArgumentParser(prog="python -m gateway", description="The data plane of lora-gateway.")
     parser.add_argument("--config", type=Path, required=True, help="the YAML configuration")
     parser.add_argument("--port", type=int, help="overrides gateway.port; 0 takes a free one")
@@ -51,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             config = config.model_copy(update={"state_dir": options.state_dir.absolute()})
         return _serve(config)
     except ConfigError as error:
-        print(told(error), file=sys.stderr)
+        say(told(error))
         return 2
 
 
@@ -76,7 +75,7 @@ def _serve(config: Config) -> int:
             return _serve_one(config, own, worker, listener, tls, hang_up)
 
         code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s, hang_up)
-    print("gateway: stopped", file=sys.stderr, flush=True)
+    say("gateway: stopped")
     return code
 
 
@@ -87,11 +86,7 @@ def _announce(config: Config, listener: socket.socket) -> None:
     keys = f"{count} key{'s' * (count > 1)}" if count else "no keys in the configuration"
     scheme = "https" if config.gateway.tls is not None else "http"
     models = first_of(config.models, MOST_NAMED)
-    print(
-        f"gateway: listening on {scheme}://{host}:{port} ({models}; {keys}{workers})",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"gateway: listening on {scheme}://{host}:{port} ({models}; {keys}{workers})")
 
 
 def _serve_one(
@@ -137,26 +132,11 @@ def _serve_one(
     gc.collect()
     gc.freeze()
     server = Server(settings, app.drain, descriptors, tls, hang_up)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both
         server.run(sockets=[listener])
     return 0 if server.started else 1
 
 
-def _leave(number: int, frame: object) -> NoReturn:
-    """Left to its default, SIGTERM would end a process that has stopped cleanly with the signal's code."""
-    raise SystemExit(0)
-
-
-def _end(code: int) -> NoReturn:
-    """End without what libraries leave for an exit, LiteLLM among them, whose import may go on in its thread.
-
-    All that the gateway has to write is written by now.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    _end(main())
+    end(main())

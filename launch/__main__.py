@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config.document import Config, load_config
+from gateway.config.process import open_streams, say
 from gateway.errors import ConfigError, LoraGatewayError, told
 from launch.machine.signals import StopSignals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 stopped on request, 2 something to mend; an engine that fails ends nothing."""
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m launch", description="Run the engine of a configuration."
     )
@@ -52,7 +54,7 @@ def with_state_dir(config: Config, state_dir: Path | None) -> Config:
 
 def complain(error: LoraGatewayError) -> int:
     """Says it on stderr, and where to read on; returns the exit code that goes with the error."""
-    print(told(error), file=sys.stderr, flush=True)
+    say(told(error))
     return 2 if isinstance(error, ConfigError) else 1
 
 

@@ -1,13 +1,18 @@
-"""A process as the system tells of it: when it started, whether it has a terminal, what SIGHUP asks of it."""
+"""A process as the system tells of it: when it started, whether it has a terminal, what SIGHUP asks of it.
+
+And a program's own: the streams that it begins with, what it says on them, how it ends.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Literal, NoReturn
 
 Wish = Literal["", "reload", "end"]
 
@@ -85,3 +90,36 @@ class HangUp:
     def meant(self) -> Wish:
         """What a SIGHUP means that has come now."""
         return "end" if self._terminal and not self._has_terminal() else "reload"
+
+
+def open_streams() -> None:
+    """/dev/null for each standard stream that was closed by whoever started the program (`>&-`).
+
+    Libraries take for granted that they are there, and a file or a connection would get the free number, and
+    with it all that is said there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def say(text: str) -> None:
+    """A line on stderr, for the person who started the program."""
+    with suppress(OSError):  # whoever read it is gone, or its terminal
+        print(text, file=sys.stderr, flush=True)
+
+
+def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Left to its default, SIGTERM would end a process that has stopped cleanly with the signal's code."""
+    raise SystemExit(0)
+
+
+def end(code: int) -> NoReturn:
+    """End without what libraries leave for an exit, LiteLLM among them, whose import may go on in its thread.
+
+    What is to be written is written by now, but for what libraries print.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)

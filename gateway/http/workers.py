@@ -7,13 +7,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from gateway.config.process import HangUp, ended_by
+from gateway.config.process import HangUp, end, ended_by, leave
 from gateway.errors import ConfigError
 
 logger = logging.getLogger("gateway.workers")
@@ -202,11 +201,9 @@ class _Parent:
         """In the child: never returns to the parent's code, whatever happens."""
         code = 1
         try:
-            code = self._work(worker)
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            end(self._work(worker))
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else int(left.code is not None)
         except BaseException:
             logger.exception("worker %d", worker.index)
         finally:
@@ -216,7 +213,7 @@ class _Parent:
         # With the signals still blocked, so that none is lost: a parent that has ended is seen by its id or,
         # once they are not, by its signal.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _leave)
+            signal.signal(number, leave)  # until its server has one of its own, and after
         self._prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != self._pid:  # it died in between
             return 1
@@ -248,11 +245,6 @@ class _Parent:
         for worker in self._workers:
             if worker.pid:
                 os.kill(worker.pid, number)  # not reaped yet, so the id is still its own
-
-
-def _leave(number: int, frame: object) -> NoReturn:
-    """A worker's answer to SIGTERM until its server has one of its own, and after."""
-    raise SystemExit(0)
 
 
 def _end_of(pid: int, code: int) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from gateway.config.document import Config, load_config
 from gateway.config.launch_lock import is_running
+from gateway.config.process import open_streams, say
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError, LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
@@ -115,6 +116,7 @@ def described(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
+    open_streams()
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal in Latin-1 has no …
     try:
@@ -132,7 +134,7 @@ def up_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None
     loaded = with_state_dir(load_config(config), state_dir)
 
     def opened(url: str) -> None:
-        print("\n".join(["", *_banner(loaded, url), ""]), file=sys.stderr, flush=True)
+        say("\n".join(["", *_banner(loaded, url), ""]))
 
     fetch_demo_base(loaded)
     with closing(LoadBar(loaded.state_dir)) as bar:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
 
+from gateway.config import process
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
@@ -25,9 +25,7 @@ logger = logging.getLogger("launch.engine.engine")
 
 def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
-    # Its reader may be killed, or its terminal closed; the engine is still to be stopped.
-    with suppress(OSError):
-        print(f"engine: {text}", file=sys.stderr, flush=True)
+    process.say(f"engine: {text}")
 
 
 class Keeper:

@@ -23,12 +23,13 @@ KEPT_LINES = 200
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 BEGINNING = f"""
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGTERM)}, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):  # it died in between
+parent, number = map(int, sys.argv[1:3])
+ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, number, 0, 0, 0)
+if os.getppid() != parent:  # it died in between
     sys.exit(1)
 for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and by whatever it becomes
     signal.signal(ignored, signal.SIG_DFL)
-os.execvp(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[3], sys.argv[3:])
 """
 """What a child is before it is its program. A hook of ours between fork and exec would have Python run the
 hooks of libraries there as well: huggingface_hub's takes locks of its connections, and where another thread
@@ -73,7 +74,7 @@ class Child:
         self._out = out
         self._emptied = False
         self._popen = subprocess.Popen(
-            _ending_with_us(argv, env),
+            ending_with_us(argv, env),
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -204,11 +205,11 @@ def members(group: int) -> list[int] | None:
     return found if pids else None
 
 
-def _ending_with_us(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """A command that becomes `argv`, and gets SIGTERM when we die, however we die. Only Linux can do that."""
+def ending_with_us(argv: Sequence[str], env: Mapping[str, str], number: int = signal.SIGTERM) -> list[str]:
+    """A command that becomes `argv`, and gets that signal when we die, however we die; on Linux alone."""
     if not sys.platform.startswith("linux"):
         return list(argv)
     # The other Python would find it out too late for us to raise it.
     if shutil.which(argv[0], path=env.get("PATH")) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
-    return [sys.executable, "-I", "-S", "-c", BEGINNING, str(os.getpid()), *argv]
+    return [sys.executable, "-I", "-S", "-c", BEGINNING, f"{os.getpid()}", f"{number:d}", *argv]

@@ -9,12 +9,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from gateway.config import process
 from gateway.config.document import Config
 from gateway.config.launch_lock import is_running
-from gateway.config.process import ended_by
 from gateway.config.snapshot import FILE, read_later
 from gateway.errors import ConfigError
 from launch.machine.child import Child, Shown, every_line
@@ -38,14 +37,13 @@ MENDED_WITHIN_S = 5.0
 
 def say(text: str) -> None:
     """A line of our own among those of the children."""
-    with suppress(OSError):  # whoever read it is gone, or its terminal
-        print(f"up: {text}", file=sys.stderr, flush=True)
+    process.say(f"up: {text}")
 
 
 def ending_of(code: int) -> str:
     """An exit code in words; negative where a signal ended the process."""
     if code < 0:
-        return f"was ended by {ended_by(code)}"
+        return f"was ended by {process.ended_by(code)}"
     return f"ended with exit code {code}"
 
 

@@ -1,35 +1,26 @@
-"""The end of processes, children of the test or not. It imports nothing of the project."""
+"""The end of processes, children of the test or not."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+from launch.machine import child
+
 LONG_S = 30.0
 """No wait lasts so long unless something is broken."""
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-BEGINNING = f"""
-import ctypes, os, resource, signal, sys
-ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGKILL)}, 0, 0, 0)
-if int(sys.argv[1]):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 def ending_with_us(argv: Sequence[str], descriptors: int = 0) -> list[str]:
     """A command that becomes `argv` and is killed when we end: a run that is killed leaves nothing behind.
 
-    `descriptors`: its `ulimit -n`, soft and hard. A hook between fork and exec would have Python run those of
-    libraries there too, one of which takes a lock.
+    `descriptors`: its `ulimit -n`, soft and hard.
     """
-    return [sys.executable, "-I", "-S", "-c", BEGINNING, str(descriptors), *argv]
+    limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
+    return child.ending_with_us([*limit, *argv], os.environ, signal.SIGKILL)
 
 
 @contextmanager

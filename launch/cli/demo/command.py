@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -54,8 +55,26 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
     began = time.monotonic()
     bar = LoadBar(_state_dir(config))
     stack = Stack(config_path, config, port=port, state_dir=_state_dir(config), shown=bar.shows)
+    # Nothing joins its thread before the stack has ended, and with it what the thread waits for.
+    asker = ThreadPoolExecutor(1)
+
+    def look() -> None:
+        bar.look()
+        time.sleep(POLL_S)
+
+    def tended(goes_on: Callable[[], bool], pause: Callable[[], object] = look) -> int | None:
+        """Look after the stack meanwhile; the exit code where it is to end before."""
+        while goes_on():
+            if stop.asked():
+                return INTERRUPTED
+            code = stack.tend()
+            if code is not None:
+                return code
+            pause()
+        return None
+
     try:
-        code = _until_ready(stack, stop, bar.look)
+        code = tended(lambda: not _is_ready(stack))
         bar.close()
         if code is not None:
             return code
@@ -63,22 +82,19 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
         outcomes = []
         with counted_steps(len(samples), partial(console.print, highlight=False)) as steps:
             for sample in samples:
-                if stop.asked():
-                    return INTERRUPTED
                 steps.now(f"naming the concepts of {sample.cluster}")
-                outcomes.append(name_cluster(stack.url, sample))
+                asked = asker.submit(name_cluster, stack.url, sample)
+                code = tended(lambda asked=asked: not asked.done(), partial(wait, [asked], POLL_S))
+                if code is not None:
+                    return code
+                outcomes.append(asked.result())
                 steps.done(f"  {sample.cluster}: {outcomes[-1].seconds:.1f} s")
         served = stack.url if stay else url_of(config, config.gateway.port or 8080)
         _show(console, outcomes, snippets(served, samples[0], config_path, stays=stay), as_json=as_json)
         if stay:
             console.print(_staying(stack.url), markup=False, highlight=False, soft_wrap=True)
-        while stay and not stop.asked():
-            code = stack.tend()
-            if code is not None:
-                return code
-            bar.look()
-            time.sleep(POLL_S)
-        return 1 if any(outcome.error for outcome in outcomes) else 0
+        code = tended(lambda: stay and not stop.asked())
+        return int(any(outcome.error for outcome in outcomes)) if code is None else code
     finally:
         bar.close()
         stack.stop(stop)
@@ -149,18 +165,12 @@ def _state_dir(config: Config) -> Path:
     return folder
 
 
-def _until_ready(stack: Stack, stop: StopSignals, looked: Callable[[], None]) -> int | None:
-    """None once it is ready; the exit code where it will not be. Raises EngineFailure."""
-    while not stop.asked():
-        looked()
-        code = stack.tend()
-        if code is not None:
-            return code
-        reason = stack.failure()
-        if reason:
-            raise EngineFailure(reason)
-        with suppress(EngineFailure):  # not yet: the launch program says itself how far it is
-            ask(f"{stack.url}/ready", timeout_s=5)
-            return None
-        time.sleep(POLL_S)
-    return INTERRUPTED
+def _is_ready(stack: Stack) -> bool:
+    """Raises EngineFailure where it will not be."""
+    reason = stack.failure()
+    if reason:
+        raise EngineFailure(reason)
+    with suppress(EngineFailure):  # not yet: the launch program says itself how far it is
+        ask(f"{stack.url}/ready", timeout_s=5)
+        return True
+    return False

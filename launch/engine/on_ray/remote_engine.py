@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal, Protocol, TypeVar
 
+from gateway.config.process import say
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.engine.on_ray.node_engine import ProcessStatus
 from launch.engine.process import Begin, EngineChild
@@ -208,8 +208,7 @@ class RemoteEngine:
     def _note(self, line: str) -> None:
         self._lines.append(line)
         if self._shown(line):
-            with suppress(OSError):  # the terminal may be closed; what it says is kept all the same
-                print(f"[{self._engine}] {line}", file=sys.stderr, flush=True)
+            say(f"[{self._engine}] {line}")
         self._on_line(line)
 
 

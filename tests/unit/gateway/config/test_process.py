@@ -1,4 +1,4 @@
-"""When a process started; whether its terminal is there still; what SIGHUP asks of it."""
+"""When a process started; whether its terminal is there still; what SIGHUP asks of it; its streams."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,21 @@ def test_what_it_means_hangs_on_the_terminal(terminal: bool, still: bool, nohup:
     signal.raise_signal(signal.SIGHUP)
     signal.raise_signal(signal.SIGHUP)
     assert (hang_up.wish(), hang_up.wish()) == (wish, "")
+
+
+CLOSED = """
+import os, sys
+from gateway.config.process import open_streams
+open_streams()
+print(sys.stdin.read(), file=sys.stderr)
+print("nobody reads this", flush=True)
+with open(sys.argv[1], "w") as file:
+    print(*(os.readlink(f"/proc/self/fd/{number}") for number in range(4)), file=file)
+"""
+
+
+def test_streams_that_were_closed_lead_nowhere(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = [sys.executable, "-c", CLOSED, str(told)]
+    subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], check=True)
+    assert told.read_text().split() == [*[os.devnull] * 3, str(told)]
