@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+
 from gateway.config.document import Config
 from launch.cli.demo.command import _state_dir, snippets
 from launch.cli.demo.samples import Cluster
 from tests.fakes.fake_stack import fake_config
 from tests.support.process_ends import ending_with_us
-from tests.support.waiting import CLIENT_S
+from tests.support.waiting import CLIENT_S, until
 
 SAMPLE = Cluster("a", ["baker's dozen", {"term": "loaf", "gloss": "of bread"}])
 
@@ -55,7 +57,8 @@ def test_ctrl_c_ends_it_while_an_answer_takes_long(tmp_path: Path) -> None:
     with subprocess.Popen(ending_with_us(command), stdout=subprocess.PIPE, text=True) as demo:
         try:
             assert demo.stdout is not None
-            assert demo.stdout.readline().startswith("ready in ")
+            url = demo.stdout.readline().split()[-1]
+            until(lambda: httpx.get(f"{url}/health").json()["in_flight"], CLIENT_S)
             demo.send_signal(signal.SIGINT)
             assert demo.wait(CLIENT_S) == 130
         finally:
