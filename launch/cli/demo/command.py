@@ -62,9 +62,9 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
         bar.look()
         time.sleep(POLL_S)
 
-    def tended(goes_on: Callable[[], bool], pause: Callable[[], object] = look) -> int | None:
+    def tended(over: Callable[[], bool], pause: Callable[[], object] = look) -> int | None:
         """Look after the stack meanwhile; the exit code where it is to end before."""
-        while goes_on():
+        while not over():
             if stop.asked():
                 return INTERRUPTED
             code = stack.tend()
@@ -74,7 +74,7 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
         return None
 
     try:
-        code = tended(lambda: not _is_ready(stack))
+        code = tended(partial(_is_ready, stack))
         bar.close()
         if code is not None:
             return code
@@ -84,7 +84,7 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
             for sample in samples:
                 steps.now(f"naming the concepts of {sample.cluster}")
                 asked = asker.submit(name_cluster, stack.url, sample)
-                code = tended(lambda asked=asked: not asked.done(), partial(wait, [asked], POLL_S))
+                code = tended(asked.done, partial(wait, [asked], POLL_S))
                 if code is not None:
                     return code
                 outcomes.append(asked.result())
@@ -93,7 +93,7 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
         _show(console, outcomes, snippets(served, samples[0], config_path, stays=stay), as_json=as_json)
         if stay:
             console.print(_staying(stack.url), markup=False, highlight=False, soft_wrap=True)
-        code = tended(lambda: stay and not stop.asked())
+        code = tended(lambda: not stay or stop.asked())
         return int(any(outcome.error for outcome in outcomes)) if code is None else code
     finally:
         bar.close()
