@@ -62,5 +62,5 @@ def test_a_number_that_another_process_has_by_now_is_left_alone() -> None:
     with group(PAUSES) as made:
         end_group(made.pid, 0.0, int(began(made.pid)) - 1)
         assert made.poll() is None
-        end_group(made.pid, 30.0, int(began(made.pid)))
+        end_group(made.pid, 2.0, int(began(made.pid)))  # nobody reaps it meanwhile
         assert made.wait(60) == -signal.SIGTERM
