@@ -295,6 +295,9 @@ class Job:
             else:
                 library.folder.remove(file_id)
         status: Status = self._ending or "completed"
+        found = store.batch(batch.id) if results and status == "expired" else None
+        if found is not None and found.total == counts.completed + counts.failed:
+            status = "completed"  # its time was over before it was at its end, but no line was left
         if self._errors is not None:
             status = "cancelled" if status == "cancelled" else "failed"
         elif self._ending is None:

@@ -342,14 +342,14 @@ async def test_an_unreadable_input_keeps_no_batch_beyond_its_deadline_or_its_can
 DONE = [answered("batch_1", n, f"r{n}", Answered(200, b"{}", "id")).data for n in (1, 2)]
 
 
-async def left_half_done(made: Stack, *files: str) -> None:
-    """Three lines that another process left, two of them done; these contents of theirs are there."""
+async def left_half_done(made: Stack, *files: str, lines: int = 3, expires_at: int = 2**33) -> None:
+    """So many lines that another process left, two of them done; these contents of theirs are there."""
     library = made.gateway.batches.library
-    given = {"file-in": jsonl([line(n) for n in (1, 2, 3)]), "file-out": b"".join(DONE)}
+    given = {"file-in": jsonl([line(n + 1) for n in range(lines)]), "file-out": b"".join(DONE)}
     names = "file-in", "file-out", "file-err"
     batch = BatchRecord(
-        *("batch_1", "", CHAT, *names, "in_progress", 1, 2**33, 3600),
-        total=3,
+        *("batch_1", "", CHAT, *names, "in_progress", 1, expires_at, 3600),
+        total=lines,
         runner="another",
         in_progress_at=1,
     )
@@ -389,6 +389,17 @@ async def test_results_that_stay_unreadable_at_a_takeover_end_the_batch_with_tho
         assert set(output) == {"r1"}
         assert counts_of(batch) == {"total": 3, "completed": 1, "failed": 0}
         assert not made.engine.completions
+
+
+@pytest.mark.parametrize(("lines", "end"), [(2, "completed"), (3, "expired")])
+async def test_a_batch_that_only_its_end_was_missing_of_is_completed_after_its_time_too(
+    tmp_path: Path, lines: int, end: str
+) -> None:
+    async with timed_stack(tmp_path) as made:
+        await left_half_done(made, "file-in", "file-out", lines=lines, expires_at=2)
+        batch = await until(made, "batch_1", "completed", "expired")
+        assert (batch["status"], counts_of(batch)["completed"]) == (end, 2)
+        assert (batch["completed_at"] is None) is (end == "expired")
 
 
 async def test_an_input_that_is_gone_from_under_a_batch_ends_it_with_what_is_done(tmp_path: Path) -> None:
