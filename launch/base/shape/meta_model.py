@@ -111,10 +111,17 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """Without what would load other code, choose kernels or change how matrices are stored."""
     without = ("auto_map", "quantization_config", "compression_config", "attn_implementation")
     return {
-        key: _plain(value) if isinstance(value, dict) else value
+        key: _read(value)
         for key, value in config.items()
         if key not in without and not key.startswith("_attn")
     }
+
+
+def _read(value: Any) -> Any:
+    """As transformers 5 reads what it writes of numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return float(value["__float__"]) if value.keys() == {"__float__"} else _plain(value)
+    return [_read(each) for each in value] if isinstance(value, list) else value
 
 
 def _check_size(settings: Any) -> None:

@@ -114,6 +114,13 @@ MIXTURE = {
 NEW = {"model_type": "new_thing", "architectures": ["NewThingForCausalLM"]}
 
 
+# As transformers 5 writes a number that JSON does not have, where it saves such a base.
+SAVED: dict[str, Any] = {
+    **ROWS["granite-4.0-h-small"]["config"],
+    "time_step_limit": [0.0, {"__float__": "Infinity"}],
+}
+
+
 SHARED = {"model_type": "zamba2", "architectures": ["Zamba2ForCausalLM"], "torch_dtype": "bfloat16"}
 
 
@@ -123,5 +130,5 @@ def skeletons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Skeleton]:
     configs = {name: row["config"] for name, row in ROWS.items()}
     configs |= {name: {**SIZES, **more} for name, (more, *_) in ALLOCATED.items()}
     configs |= {"shared": SHARED, "hears": {"model_type": "phi4_multimodal", "architectures": ["Phi4"]}}
-    configs |= {"mixture": MIXTURE, "new": NEW, "empty": {}}
+    configs |= {"saved": SAVED, "mixture": MIXTURE, "new": NEW, "empty": {}}
     return dict(zip(configs, skeletons_of(list(configs.values())), strict=True))

@@ -54,6 +54,11 @@ def test_parameters_are_within_two_per_cent(name: str, shapes: dict[str, ModelSh
     assert shapes[name].parameters == pytest.approx(ROWS[name]["parameters"], rel=0.02)
 
 
+def test_base_that_transformers_saved_anew_is_the_same(skeletons: dict[str, Skeleton]) -> None:
+    assert skeletons["saved"].exact, skeletons["saved"].reason
+    assert skeletons["saved"].parts == skeletons["granite-4.0-h-small"].parts
+
+
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row["kv"] is not None])
 def test_key_value_bytes_are_exact(name: str, shapes: dict[str, ModelShape]) -> None:
     assert kv_bytes_per_token(shapes[name], "auto", "bfloat16") == ROWS[name]["kv"]
