@@ -111,6 +111,9 @@ def _example_of(line: str) -> tuple[str | None, Example]:
         raise _BrokenLine(f"is no object; {LINE_SHAPE}")
     if "messages" in fields:
         return _turns_of(fields["messages"])
+    begun, ended = fields.get("prompt"), fields.get("completion")
+    if isinstance(begun, list) and isinstance(ended, list):  # the same messages, as TRL parts them
+        return _turns_of([*begun, *ended])
     prompt = _text_of(fields, "prompt")
     answer = _text_of(fields, "answer" if "answer" in fields or "completion" not in fields else "completion")
     extra = {name: _tuple_of(fields, name) for name in ("synsets", "terms", "lemmas", "open")}

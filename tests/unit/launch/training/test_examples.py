@@ -48,7 +48,8 @@ def test_messages_are_one_turn_each_and_their_system_message_is_the_tasks(tmp_pa
         {"role": "user", "content": "p"},
         {"role": "assistant", "content": "a"},
     ]
-    file = read_examples(written(tmp_path, {"messages": turns}, {"messages": turns}))
+    parted = {"prompt": turns[:2], "completion": turns[2:]}
+    file = read_examples(written(tmp_path, {"messages": turns}, parted))
     assert file.system == "Name it."
     assert file.examples == [Example("p", "a")] * 2
 
