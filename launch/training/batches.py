@@ -21,6 +21,8 @@ WARM_UP = 0.04
 FINAL_RATE = 0.03
 LEAST_TO_HOLD_OUT = 20
 MOST_HELD_OUT = 100
+FEW_ALIKE = 10
+"""So many that begin alike are held out together, however few are wanted."""
 OPEN_WEIGHT = 0.25
 """What a token of an open part counts. A definition can be said in many ways, so its tokens make most of a
 cluster's loss and little of what is to be learned; they still have to be learned.
@@ -72,8 +74,7 @@ def batches_by_length(samples: Iterator[Sample], size: int) -> Iterator[list[Sam
 
 def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Example) -> Sample:
     """One example as the engine will see it: the chat template's prompt, the answer, the end of the turn."""
-    messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": example.prompt})
+    messages = example.messages(system)
     prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     # The template has written the special tokens. Head and answer apart: what an engine is asked ends between
     # the two, so that no token spans both.
@@ -103,29 +104,46 @@ def _weights(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[floa
 def encode_all(
     tokenizer: PreTrainedTokenizerBase, system: str | None, file: ExampleFile, max_tokens: int
 ) -> list[Sample]:
-    """Every example, in order. Raises ConfigError for one of more than `max_tokens` tokens."""
+    """Every example, in order. Raises ConfigError for those of more than `max_tokens` tokens, and for one
+    whose turns the chat template refuses.
+    """
+    from jinja2 import TemplateError
+
     samples = []
     for at, example in enumerate(file.examples):
-        sample = encode(tokenizer, system, example)
-        if len(sample.ids) > max_tokens:
-            mend = f"has {len(sample.ids)} tokens; shorten it, or raise --max-tokens (now {max_tokens})"
-            raise ConfigError("--data", file.place(at), mend)
-        samples.append(sample)
+        try:
+            samples.append(encode(tokenizer, system, example))
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in example.messages(system))
+            mend = f"the base's chat template refuses its turns ({roles}): {error}"
+            raise ConfigError("--data", file.place(at), mend) from error
+    long = [at for at, sample in enumerate(samples) if len(sample.ids) > max_tokens]
+    if long:
+        mend = f"has {len(samples[long[0]].ids)} tokens; shorten it, or raise --max-tokens (now {max_tokens})"
+        if len(long) > 1:
+            longest = max(len(samples[at].ids) for at in long)
+            mend += f"; {len(long) - 1} more are too long, the longest has {longest}"
+        raise ConfigError("--data", file.place(long[0]), mend)
     return samples
 
 
 def hold_out(examples: Sequence[Example], share: float) -> frozenset[int]:
-    """The places of those to measure the loss with: by the prompt's hash, so that order means nothing.
+    """The places of those to measure the loss with: by the opening's hash, so that order means nothing.
 
-    Prompts that stand in the data more than once are held out together. None for fewer examples than 20.
+    Those that begin alike, and so all of one conversation, are held out together, unless they are so many
+    that little else would be learned. None for fewer examples than 20.
     """
     if share <= 0 or len(examples) < LEAST_TO_HOLD_OUT:
         return frozenset()
     wanted = min(MOST_HELD_OUT, max(1, round(share * len(examples))))
-    digests = [hashlib.sha256(example.prompt.encode()).digest() for example in examples]
-    last = sorted(digests)[wanted - 1]
-    chosen = frozenset(at for at, digest in enumerate(digests) if digest <= last)
-    return chosen if len(chosen) < len(examples) else frozenset()
+    alike: dict[bytes, list[int]] = {}
+    for at, example in enumerate(examples):
+        alike.setdefault(hashlib.sha256(example.opening.encode()).digest(), []).append(at)
+    chosen: list[int] = []
+    for _, places in sorted(alike.items()):
+        if len(chosen) < wanted and len(chosen) + len(places) <= max(2 * wanted, FEW_ALIKE):
+            chosen += places
+    return frozenset(chosen) if len(chosen) < len(examples) else frozenset()
 
 
 def shuffled_forever(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:

@@ -1,4 +1,4 @@
-"""Trains one LoRA adapter for one task, on a CPU, from prompts and answers.
+"""Trains one LoRA adapter for one task, on a CPU, from prompts and answers, or chats.
 
     lora-gateway train --task relationship --data relationship.jsonl --max-minutes 14
 
@@ -65,7 +65,9 @@ def train_command(
     task: Annotated[str, typer.Option(help="the name under which it will be asked for")],
     data: Annotated[
         Path | None,
-        typer.Option(help="JSON lines of prompt and answer, or of messages; the demo's tasks have their own"),
+        typer.Option(
+            help="JSON of prompt and answer, messages, ShareGPT or Alpaca; the demo's tasks have their own"
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="folder for the adapter; default: ./TASK-adapter")

@@ -103,10 +103,17 @@ def trial_of(task: str, data: Path | None, system: str | None, limit: int | None
         raise ConfigError("--task", task, mend, code="training_data")
     file = read_examples(data or folder / f"{task}.jsonl")
     examples = file.examples[:limit]
-    longest = max(len(example.answer) for example in examples)
+    longest = max(_most_tokens(example.answer) for example in examples)
     prompt = system if system is not None else file.system or SYSTEM_PROMPTS.get(task)
-    # Two characters a token are fewer than any text has, so no right answer is cut short.
-    return Trial(task, examples, prompt or None, MAX_TOKENS.get(task, 16 + longest // 2))
+    return Trial(task, examples, prompt or None, MAX_TOKENS.get(task, 16 + longest))
+
+
+def _most_tokens(text: str) -> int:
+    """More than any base makes of it, so that no right answer is cut short: two letters a token are fewer
+    than words have; of a digit, and of each byte of another script, it may make one.
+    """
+    letters = sum(one.isascii() and not one.isdigit() for one in text)
+    return letters // 2 + len(text.encode()) - letters
 
 
 def pipeline_trials(pipeline: str, limit: int | None) -> list[Trial]:
@@ -211,12 +218,10 @@ async def ask_all(
 
     async def ask(example: Example) -> str:
         nonlocal tokens, answered
-        messages = [{"role": "system", "content": trial.system}] if trial.system else []
-        messages.append({"role": "user", "content": example.prompt})
         async with gate:
             response = await client.chat.completions.create(
                 model=model,
-                messages=messages,  # type: ignore[arg-type]  # its roles are literals
+                messages=example.messages(trial.system),  # type: ignore[arg-type]  # its roles are literals
                 temperature=0,
                 max_tokens=trial.max_tokens,
                 extra_body=form_of(trial, example, constrained),
@@ -304,7 +309,15 @@ def check_writable(option: str, folder: Path) -> None:
 def write_samples(path: Path, examples: Sequence[Example], answers: Answers) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
-        json.dumps({"prompt": example.prompt, "expected": example.answer, "answer": text}, ensure_ascii=False)
+        json.dumps(
+            {
+                **({"messages": example.messages(None)} if example.turns else {}),
+                "prompt": example.prompt,
+                "expected": example.answer,
+                "answer": text,
+            },
+            ensure_ascii=False,
+        )
         for example, text in zip(examples, answers.texts, strict=True)
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Examples of a task: one prompt with its answer, kept as JSON lines."""
+"""Examples of a task: one prompt with its answer, out of the rows of a data file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import ConfigError
+from launch.training.files.forms import Turn, chat_of, system_of, text_of
+from launch.training.files.rows import LINE_SHAPE, BrokenRow, read_rows
 
 SHOWN_PROBLEMS = 5
-LINE_SHAPE = 'write {"prompt": "…", "answer": "…"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,25 @@ class Example:
     """Parts of the answer that could as well be said in other words: training minds them less."""
     given: str = ""
     """How the answer begins where an engine holds it to a schema; it is not learned, what follows it is."""
+    turns: tuple[Turn, ...] = ()
+    """All that the answer follows, from the user's first turn on, where that is more than the prompt."""
+
+    @property
+    def opening(self) -> str:
+        """What the user said first; examples out of one conversation share it."""
+        return self.turns[0][1] if self.turns else self.prompt
+
+    def messages(self, system: str | None) -> list[dict[str, str]]:
+        """What an engine is asked."""
+        turns = [*([("system", system)] if system else []), *(self.turns or [("user", self.prompt)])]
+        return [{"role": role, "content": text} for role, text in turns]
 
     def as_json(self) -> str:
         """One line of a data file, without its end."""
-        fields = {"prompt": self.prompt, "answer": self.answer}
+        fields: dict[str, object] = {"prompt": self.prompt, "answer": self.answer}
+        if self.turns:
+            answer = {"role": "assistant", "content": self.answer}
+            fields = {"prompt": self.messages(None), "completion": [answer]}
         extra = {
             "synsets": self.synsets,
             "terms": self.terms,
@@ -46,93 +62,77 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ExampleFile:
-    """What a data file holds; `system` is the prompt that its `messages` begin with, if they do."""
+    """What a data file holds; `system` is the system prompt that its rows have, if they do."""
 
     path: Path
     examples: list[Example]
     lines: list[int] = field(repr=False)
     system: str | None = None
+    unit: str = "line"
+    """What `lines` counts: an array has rows."""
 
     def place(self, at: int) -> str:
         """Where an example stands, for an error."""
-        return f"{self.path}:{self.lines[at]}"
-
-
-class _BrokenLine(Exception):
-    """A line that is no example; its text says why and what to do."""
+        number = self.lines[at]
+        return f"{self.path}:{number}" if self.unit == "line" else f"{self.path}, {self.unit} {number}"
 
 
 def read_examples(path: Path, key: str = "--data") -> ExampleFile:
-    """Reads JSON lines of `prompt` and `answer`, or of OpenAI's `messages`; empty lines are passed over.
+    """Reads the rows of a file, whichever known form each has; a chat is one example for each of its answers.
 
-    Raises ConfigError, which names every broken line by its number (the first few in full) and its mend.
+    Raises ConfigError, which names every broken row by its number (the first few in full) and its mend.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise ConfigError(key, str(path), f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(key, str(path), f"is not UTF-8 ({error.reason}); save it as UTF-8") from error
+    file = read_rows(path, key)
     examples: list[Example] = []
     places: list[int] = []
     systems: dict[str | None, int] = {}
     problems: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, row in file.rows:
         try:
-            system, example = _example_of(line)
+            system, found = _examples_of(row)
             if systems and system not in systems:
-                first = next(iter(systems.values()))
-                raise _BrokenLine(f"has another system message than line {first}; one task has one")
-        except _BrokenLine as error:
-            problems.append(f"line {number} {error}")
+                first = f"{file.unit} {next(iter(systems.values()))}"
+                what = "has another system message than" if system else "has no system message, unlike"
+                raise BrokenRow(f"{what} {first}; one task has one")
+        except BrokenRow as error:
+            problems.append(f"{file.unit} {number} {error}")
             continue
         systems.setdefault(system, number)
-        examples.append(example)
-        places.append(number)
+        examples += found
+        places += [number] * len(found)
     if problems:
         more = len(problems) - SHOWN_PROBLEMS
         rest = f"; and {more} more" if more > 0 else ""
         raise ConfigError(key, str(path), "; ".join(problems[:SHOWN_PROBLEMS]) + rest)
     if not examples:
         raise ConfigError(key, str(path), f"holds no example; {LINE_SHAPE}, one a line")
-    return ExampleFile(path, examples, places, next(iter(systems)))
+    return ExampleFile(path, examples, places, next(iter(systems)), file.unit)
 
 
-def _example_of(line: str) -> tuple[str | None, Example]:
-    try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise _BrokenLine(f"is not JSON ({error}); {LINE_SHAPE} on a line of its own") from error
-    except RecursionError as error:
-        raise _BrokenLine(f"is nested too deep; {LINE_SHAPE}") from error
-    if not isinstance(fields, dict):
-        raise _BrokenLine(f"is no object; {LINE_SHAPE}")
-    if "messages" in fields:
-        return _turns_of(fields["messages"])
-    begun, ended = fields.get("prompt"), fields.get("completion")
-    if isinstance(begun, list) and isinstance(ended, list):  # the same messages, as TRL parts them
-        return _turns_of([*begun, *ended])
-    prompt = _text_of(fields, "prompt")
-    answer = _text_of(fields, "answer" if "answer" in fields or "completion" not in fields else "completion")
+def _examples_of(row: object) -> tuple[str | None, list[Example]]:
+    if isinstance(row, BrokenRow):
+        raise row
+    if not isinstance(row, dict):
+        raise BrokenRow(f"is no object; {LINE_SHAPE}")
+    chat = chat_of(row)
+    if chat is None:
+        return system_of(row), [_own(row)]
+    return chat.system, [_answered(chat.turns[:at], chat.turns[at][1]) for at in chat.learned]
+
+
+def _answered(before: tuple[Turn, ...], answer: str) -> Example:
+    return Example(before[-1][1], answer, turns=before if len(before) > 1 else ())
+
+
+def _own(fields: dict[str, object]) -> Example:
+    prompt = text_of(fields, "prompt")
+    answer = text_of(fields, "answer" if "answer" in fields or "completion" not in fields else "completion")
     extra = {name: _tuple_of(fields, name) for name in ("synsets", "terms", "lemmas", "open")}
     lists = {name: _tuples_of(fields, name) for name in ("groups", "names")}
     given = fields.get("given") or ""
     if not isinstance(given, str) or not answer.startswith(given) or given == answer:
-        raise _BrokenLine("has a 'given' that its answer does not begin with; write the whole answer too")
-    return None, Example(prompt, answer, given=given, **lists, **extra)  # type: ignore[arg-type]  # each of its own kind
-
-
-def _text_of(fields: dict[str, object], name: str) -> str:
-    value = fields.get(name)
-    if value is None:
-        raise _BrokenLine(f"has no '{name}'; {LINE_SHAPE}")
-    if not isinstance(value, str):
-        raise _BrokenLine(f"has a '{name}' that is no text; put it in quotes")
-    if not value.strip():
-        raise _BrokenLine(f"has an empty '{name}'; fill it or drop the line")
-    return value
+        raise BrokenRow("has a 'given' that its answer does not begin with; write the whole answer too")
+    return Example(prompt, answer, given=given, **lists, **extra)  # type: ignore[arg-type]  # each of its own kind
 
 
 def _tuple_of(fields: dict[str, object], name: str) -> tuple[str, ...]:
@@ -144,19 +144,3 @@ def _tuples_of(fields: dict[str, object], name: str) -> tuple[tuple[str, ...], .
     value = fields.get(name)
     lists = value if isinstance(value, list) else []
     return tuple(tuple(str(item) for item in inner) for inner in lists if isinstance(inner, list))
-
-
-def _turns_of(messages: object) -> tuple[str | None, Example]:
-    """A system message or none, one of the user, one of the assistant: what one request to a task is."""
-    turns = messages if isinstance(messages, list) else []
-    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
-    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
-        raise _BrokenLine("has other 'messages' than [system,] user, assistant; give one turn of each")
-    contents = []
-    for turn in turns:
-        try:
-            contents.append(_text_of(turn, "content"))
-        except _BrokenLine as error:
-            raise _BrokenLine(f"({turn['role']}) {error}") from error
-    system = contents[0] if len(contents) == 3 else None
-    return system, Example(contents[-2], contents[-1])

@@ -50,6 +50,8 @@ def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping
 
     Raises ConfigError where it cannot be written; then the folder is as it was.
     """
+    from safetensors import SafetensorError
+
     output = Path(os.path.realpath(output))  # of a link the folder it leads to: the link itself stays
     # Hidden, since what stands there is deleted: `naming.old` is what people call an adapter that they keep.
     fresh, old = (output.with_name(f".{output.name}.{part}") for part in ("new", "old"))
@@ -71,8 +73,10 @@ def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping
             output.rename(old)
         fresh.rename(output)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise ConfigError("--output", str(output), f"cannot be written: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:  # the latter has a full disk in its text alone
+        shutil.rmtree(fresh, ignore_errors=True)  # what a full disk took is free again
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError("--output", str(output), f"cannot be written: {why}") from error
 
 
 def _write_json(path: Path, fields: Mapping[str, object]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jsonschema
 import pytest
@@ -18,6 +20,7 @@ from launch.training.data.tasks import CLUSTERS
 from launch.training.evaluate import (
     Answers,
     Trial,
+    ask_all,
     concept_schema,
     conditions_of,
     evaluate,
@@ -31,6 +34,7 @@ from launch.training.evaluate import (
     score,
     score_pipeline,
     trial_of,
+    write_samples,
 )
 from launch.training.examples import Example
 from launch.training.scores import parse_groups
@@ -66,6 +70,36 @@ def test_own_data_has_a_floor_choices_and_room_for_its_longest_answer(tmp_path: 
     assert [measure.value.mean for measure in floor_of(trial)] == [0.75]
     assert form_of(trial, trial.examples[0], True) == {"structured_outputs": {"choice": trial.choices()}}
     assert form_of(trial, trial.examples[0], False) == {}
+
+
+def test_digits_and_other_scripts_have_room_for_a_token_each(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    for said, most in (("12" * 20, 56), ("漢字" * 10, 76), ("letters", 19)):
+        path.write_text(json.dumps({"prompt": "p", "answer": said}), encoding="utf-8")
+        assert trial_of("mine", path, None, None).max_tokens == most
+
+
+def test_a_chat_is_asked_with_what_was_said_before_and_shown_so(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "p"}, {"from": "gpt", "value": "a"}] * 2
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({"conversations": turns, "system": "Say."}), encoding="utf-8")
+    trial = trial_of("mine", path, None, None)
+    asked: list[object] = []
+
+    class Completions:
+        async def create(self, *, messages: object, **_: object) -> SimpleNamespace:
+            asked.append(messages)
+            choice = SimpleNamespace(message=SimpleNamespace(content="a"))
+            return SimpleNamespace(choices=[choice], usage=None)
+
+    client: Any = SimpleNamespace(chat=SimpleNamespace(completions=Completions()))
+    answers = asyncio.run(ask_all(client, trial, "mine", False))
+    said = [("system", "Say."), ("user", "p"), ("assistant", "a"), ("user", "p")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    assert asked == [messages[:2], messages]
+    write_samples(tmp_path / "samples.jsonl", trial.examples, answers)
+    shown = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert ("messages" in shown[0], shown[1]["messages"]) == (False, messages[1:])
 
 
 def test_a_task_without_data_is_named_with_those_that_have_some() -> None:

@@ -54,6 +54,36 @@ def test_messages_are_one_turn_each_and_their_system_message_is_the_tasks(tmp_pa
     assert file.examples == [Example("p", "a")] * 2
 
 
+def test_a_chat_is_one_example_for_each_of_its_answers(tmp_path: Path) -> None:
+    turns = [("user", "p"), ("assistant", "a"), ("user", "q"), ("assistant", "b")]
+    chat = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    file = read_examples(written(tmp_path, "", chat, {"prompt": "r", "answer": "c"}))
+    second = Example("q", "b", turns=tuple(turns[:3]))
+    assert file.examples == [Example("p", "a"), second, Example("r", "c")]
+    assert [file.place(at) for at in range(3)] == [f"{file.path}:{line}" for line in (2, 2, 3)]
+    assert (second.opening, Example("p", "a").opening) == ("p", "p")
+    assert second.messages("s") == [{"role": "system", "content": "s"}, *chat["messages"][:3]]
+    assert read_examples(written(tmp_path, second.as_json())).examples == [second]
+
+
+def test_an_array_is_read_and_its_broken_rows_are_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    rows: list[object] = [{"instruction": "p", "input": "", "output": "a"}, {"instruction": "q"}]
+    path.write_text(json.dumps(rows[:1], indent=2), encoding="utf-8")
+    file = read_examples(path)
+    assert (file.examples, file.place(0)) == ([Example("p", "a")], f"{path}, row 1")
+    path.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    with pytest.raises(ConfigError, match="row 2 has no 'output'"):
+        read_examples(path)
+
+
+def test_a_system_prompt_beside_a_prompt_is_the_tasks_and_must_stand_in_each_row(tmp_path: Path) -> None:
+    own = {"system": "Name it.", "prompt": "p", "answer": "a"}
+    assert read_examples(written(tmp_path, own)).system == "Name it."
+    with pytest.raises(ConfigError, match="line 2 has no system message, unlike line 1; one task has one"):
+        read_examples(written(tmp_path, own, {"prompt": "p", "answer": "a"}))
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -63,15 +93,10 @@ def test_messages_are_one_turn_each_and_their_system_message_is_the_tasks(tmp_pa
         ({"answer": "a"}, "has no 'prompt'"),
         ({"prompt": "p", "answer": 3}, "an? 'answer' that is no text; put it in quotes"),
         ({"prompt": "p", "answer": "  "}, "has an empty 'answer'; fill it or drop the line"),
-        ({"messages": "hello"}, r"other 'messages' than \[system,\] user, assistant"),
-        ({"messages": [{"role": "user", "content": "p"}]}, "give one turn of each"),
-        (
-            {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": None}]},
-            r"\(assistant\) has no 'content'",
-        ),
+        ({"messages": [{"role": "user", "content": "p"}]}, "ends with the user's turn"),
         (
             {"messages": [{"role": r, "content": "x"} for r in ("system", "user", "assistant")]},
-            "another system message than line 1",
+            "another system message than line 1; one task has one",
         ),
         ("[" * 100_000, "nested too deep|is not JSON"),
         ({"prompt": "p", "answer": "a", "given": "b"}, "'given' that its answer does not begin with"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.errors import ConfigError
-from launch.training.output import check_output
+from launch.training.output import check_output, save_adapter
 
 
 def test_an_output_folder_with_anything_else_is_never_replaced(tmp_path: Path) -> None:
@@ -32,3 +33,22 @@ def test_where_nothing_can_be_written_is_said_before_the_training(tmp_path: Path
         check_output(Path("/proc/adapter"), replaced=False)
     check_output(tmp_path / "far" / "adapter", replaced=False)
     assert [*tmp_path.rglob("*")] == [tmp_path / "far"]
+
+
+def test_a_disk_that_is_full_is_named_and_leaves_all_as_it_was(tmp_path: Path) -> None:
+    from safetensors import SafetensorError
+
+    class Full:
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
+        def save_pretrained(self, folder: str, **_: object) -> None:
+            Path(folder).mkdir()
+            (Path(folder) / "adapter_model.safetensors").write_bytes(b"half")
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    full: Any = Full()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConfigError, match=r"--output: .*out: cannot be written: .*No space left on device"):
+        save_adapter(full, tmp_path / "out", "tiny", {})
+    assert [*tmp_path.iterdir()] == [tmp_path / "out"]
