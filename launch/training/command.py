@@ -46,7 +46,7 @@ def report_of(asked: Training, result: TrainResult) -> str:
             f"{result.loss_after:.3f} after"
         )
     elif not result.held_out:
-        lines.append("held out: nothing; 20 examples are the fewest that some are held out of")
+        lines.append("held out: nothing; some are, of 20 examples and more that do not all begin alike")
     return "\n".join([*lines, "next: " + shlex.join(next_command(asked, result))])
 
 

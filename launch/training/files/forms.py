@@ -38,7 +38,7 @@ UNREAD = (
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Turns that begin with the user; `learned` are the places of the assistant's that are learned."""
+    """Turns from the user's first to the last that is learned; `learned` are the places of all that are."""
 
     system: str | None
     turns: tuple[Turn, ...]
@@ -128,11 +128,14 @@ def _chat(system: str | None, given: Sequence[object], learned_from: int = 0) ->
         turns.append((role, text))
     if not turns:
         raise BrokenRow("has no turn of the user; write what is asked and what is answered")
-    if turns[-1][0] != "assistant":
-        raise BrokenRow(f"ends with the {turns[-1][0]}'s turn; write the assistant's answer, or drop it")
     if not learned:
+        last = turns[-1][0]
+        if last != "assistant":
+            raise BrokenRow(
+                f"has no answer behind the {last}'s turn; write the assistant's, or drop the line"
+            )
         raise BrokenRow("has no answer that is learned (their weight is 0, or they stand in the prompt)")
-    return Chat(system, tuple(turns), tuple(learned))
+    return Chat(system, tuple(turns[: learned[-1] + 1]), tuple(learned))
 
 
 def _role(turn: Fields, number: int) -> str:

@@ -46,6 +46,9 @@ def read_rows(path: Path, key: str) -> Rows:
         content = path.read_bytes()
         if content.startswith(GZIP):
             content = gzip.decompress(content)
+    except FileNotFoundError as error:
+        mend = "cannot be read: no such file; save a hub's data set as one: load_dataset(…).to_json(…)"
+        raise ConfigError(key, str(path), mend) from error
     except IsADirectoryError as error:
         raise ConfigError(key, str(path), "is a folder; name the file in it") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -93,7 +93,7 @@ def test_a_system_prompt_beside_a_prompt_is_the_tasks_and_must_stand_in_each_row
         ({"answer": "a"}, "has no 'prompt'"),
         ({"prompt": "p", "answer": 3}, "an? 'answer' that is no text; put it in quotes"),
         ({"prompt": "p", "answer": "  "}, "has an empty 'answer'; fill it or drop the line"),
-        ({"messages": [{"role": "user", "content": "p"}]}, "ends with the user's turn"),
+        ({"messages": [{"role": "user", "content": "p"}]}, "has no answer behind the user's turn"),
         (
             {"messages": [{"role": r, "content": "x"} for r in ("system", "user", "assistant")]},
             "another system message than line 1; one task has one",

@@ -35,6 +35,7 @@ def share(*turns: str, **more: Any) -> dict[str, Any]:
         (share("Human p", "chatgpt a", system="s"), SAID),
         (share("system s", "user p", "assistant a", system="other"), SAID),
         ({"conversations": chat("user p", "assistant a")["messages"]}, ONE),
+        (chat("user p", "assistant a", "user q"), ONE),  # nothing is learned of the last
         ({"instruction": "p", "output": "a"}, ONE),
         ({"instruction": "p", "input": "", "output": "a", "system": "s", "text": "###"}, SAID),
         ({"instruction": "p", "context": None, "response": "a", "category": "qa"}, ONE),
@@ -90,8 +91,7 @@ def test_text_in_parts_is_joined_as_an_engine_does() -> None:
         ({"messages": []}, "no turn of the user"),
         ({"messages": ["p", "a"]}, r"a turn \(1\) that is no object"),
         (chat("system s"), "no turn of the user"),
-        (chat("user p"), "ends with the user's turn; write the assistant's answer, or drop it"),
-        (chat("user p", "assistant a", "user q"), "ends with the user's turn"),
+        (chat("user p"), "no answer behind the user's turn; write the assistant's, or drop the line"),
         (chat("assistant a", "user p", "assistant a"), "begins with the assistant's turn; drop it"),
         (chat("user p", "user q", "assistant a"), r"a turn of the user \(2\) behind one of the user"),
         (chat("user p", "assistant a", "assistant b"), r"turn of the assistant \(3\) behind one"),

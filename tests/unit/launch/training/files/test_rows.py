@@ -61,6 +61,8 @@ def test_a_file_of_another_form_is_named_with_its_mend(
         read_rows(kept(tmp_path, content, name), "--data")
 
 
-def test_a_folder_is_none(tmp_path: Path) -> None:
+def test_a_folder_or_a_name_of_the_hub_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file; save a hub's data set as one: load_dataset\("):
+        read_rows(Path("owner/name"), "--data")
     with pytest.raises(ConfigError, match="is a folder; name the file in it"):
         read_rows(tmp_path, "--data")
