@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gateway.errors import ConfigError
+from gateway.errors import NOT_JSON, ConfigError
 from launch.adapters.check import check_adapter
 from launch.base.lookup import find_base
 from launch.base.lora_shapes import Base, describe_base
 from launch.machine.files import CONFIG
+from launch.training.output import RECORD
 
 
 def check_start(
@@ -28,3 +29,16 @@ def check_start(
     if last_layers not in (None, layers):
         mend = f"{start} adapts {layers or 'all'}; leave --last-layers out to go on so"
         raise ConfigError("--last-layers", str(last_layers), mend)
+
+
+def other_system(start: Path, system: str | None) -> str:
+    """What to say where the adapter was trained with another system prompt than this one; else nothing."""
+    try:
+        record = json.loads((start / RECORD).read_bytes())
+    except (OSError, *NOT_JSON):
+        return ""
+    if not isinstance(record, dict) or record.get("system", system) == system:
+        return ""
+    before = f"the system prompt {record['system']!r}" if record["system"] else "no system prompt"
+    now = f"with {system!r}" if system else "without one"
+    return f"{start} was trained with {before}; it goes on {now}"

@@ -34,7 +34,7 @@ from launch.training.data.wordnet import DEFAULT_FOLDER
 from launch.training.examples import ExampleFile, read_examples
 from launch.training.kept import KEPT_PROMPTS, base_answers, kept_loss
 from launch.training.output import check_output, save_adapter
-from launch.training.start import check_start
+from launch.training.start import check_start, other_system
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -235,6 +235,8 @@ def train(asked: Training) -> TrainResult:
         f"{material.steps} steps of {material.batch}, {asked.max_minutes:g} min at most; "
         f"base {material.base_name}"
     )
+    if asked.start is not None and (said := other_system(asked.start, material.system)):
+        typer.echo(said)
     from launch.training.model import (
         attention_for,
         held_out_loss,

@@ -23,6 +23,8 @@ ROLES = {
     **dict.fromkeys(("tool", "observation", "function", "function_response"), "tool"),
 }
 """What the roles are called in the files that there are, and in a chat."""
+THOUGHTS = ("thinking", "reasoning_content", "reasoning")
+"""Fields of a turn that each base's chat template has in another place, or leaves out."""
 FOLLOWERS = {
     "user": ("assistant",),
     "assistant": ("user", "tool"),
@@ -123,7 +125,12 @@ def _chat(system: str | None, given: Sequence[object], learned_from: int = 0) ->
         before = turns[-1][0] if turns else None
         if role not in (FOLLOWERS[before] if before else ("user",)):
             raise BrokenRow(_disorder(role, before, number))
-        if role == "assistant" and number > learned_from and turn.get("weight") != 0 and turn.get("train", 1):
+        if (
+            role == "assistant"
+            and number > learned_from
+            and turn.get("weight") != 0
+            and turn.get("train") is not False
+        ):
             learned.append(len(turns))
         turns.append((role, text))
     if not turns:
@@ -143,6 +150,10 @@ def _role(turn: Fields, number: int) -> str:
     if turn.get("tool_calls") or turn.get("function_call") or said == "function_call":
         raise BrokenRow(
             f"has a call of a tool (turn {number}), which each base writes otherwise; write its text"
+        )
+    if thought := next((name for name in THOUGHTS if turn.get(name)), None):
+        raise BrokenRow(
+            f"has '{thought}' (turn {number}); write it into the content as the base does, or drop it"
         )
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:

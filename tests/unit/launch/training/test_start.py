@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from gateway.errors import ConfigError
+from launch.training.start import other_system
 from launch.training.trainer import Training, prepare, train
 
 
@@ -64,3 +65,18 @@ def test_what_it_cannot_go_on_from_is_said_as_it_is(base: Path, data: Path, tmp_
         prepare(replace(asked, rank=8))
     with pytest.raises(ConfigError, match=r"--last-layers: 2: .*start adapts 1; leave"):
         prepare(replace(asked, last_layers=2))
+
+
+def test_another_system_prompt_than_it_was_trained_with_is_said(tmp_path: Path) -> None:
+    record = tmp_path / "training.json"
+    assert other_system(tmp_path, "s") == ""
+    for before, now, said in (
+        ("s", "s", ""),
+        (None, None, ""),
+        ("s", None, f"{tmp_path} was trained with the system prompt 's'; it goes on without one"),
+        (None, "s", f"{tmp_path} was trained with no system prompt; it goes on with 's'"),
+    ):
+        record.write_text(json.dumps({"system": before}), encoding="utf-8")
+        assert other_system(tmp_path, now) == said
+    record.write_text("[", encoding="utf-8")
+    assert other_system(tmp_path, "s") == ""

@@ -29,6 +29,15 @@ def share(*turns: str, **more: Any) -> dict[str, Any]:
     ("row", "expected"),
     [
         (chat("user p", "assistant a"), ONE),
+        (
+            {
+                "messages": [
+                    turn | {"thinking": None, "train": None}
+                    for turn in chat("user p", "assistant a")["messages"]
+                ]
+            },
+            ONE,
+        ),
         (chat("developer s", "user p", "assistant a", prompt="p", tools=[]), SAID),
         (chat("system ", "user p", "assistant a"), ONE),
         (share("human p", "gpt a"), ONE),
@@ -102,6 +111,15 @@ def test_text_in_parts_is_joined_as_an_engine_does() -> None:
         ({"messages": [{"role": "user", "content": "p"}, {"role": "assistant"}]}, "has no 'content'"),
         (share("human p", "function_call {}", "observation 3", "gpt a"), r"a call of a tool \(turn 2\)"),
         (chat("user p", "assistant a", tools=[{"type": "function"}]), "has 'tools', which are not"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "p"},
+                    {"role": "assistant", "content": "a", "thinking": "t"},
+                ]
+            },
+            r"has 'thinking' \(turn 2\); write it into the content as the base does, or drop it",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "parts that are no text"),
         ({"prompt": [], "completion": []}, "no turn of the user"),
         (
