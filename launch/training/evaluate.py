@@ -36,7 +36,7 @@ from launch.training.scores import (
     pairwise_f1,
     parse_groups,
 )
-from launch.training.served import BASE_MODEL, client_of, faults_named
+from launch.training.served import BASE_MODEL, client_of, faults_named, tokens_within
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -214,6 +214,7 @@ async def ask_all(
 ) -> Answers:
     """Every answer, `CONCURRENCY` at a time; the first error of the service ends the run."""
     gate = asyncio.Semaphore(CONCURRENCY)
+    most = await tokens_within(client, model, trial.max_tokens)
     tokens = answered = 0
 
     async def ask(example: Example) -> str:
@@ -223,7 +224,7 @@ async def ask_all(
                 model=model,
                 messages=example.messages(trial.system),  # type: ignore[arg-type]  # its roles are literals
                 temperature=0,
-                max_tokens=trial.max_tokens,
+                max_tokens=most,
                 extra_body=form_of(trial, example, constrained),
             )
         answered += 1

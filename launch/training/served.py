@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 BASE_MODEL = "base"
+LEAST_CONTEXT = 512
+"""In tokens; answers no longer than this are taken to fit every model."""
 
 
 @asynccontextmanager
@@ -36,6 +38,16 @@ async def client_of(url: str, program: str) -> AsyncIterator[AsyncOpenAI]:
         base_url=base_url, api_key=key, timeout=600, max_retries=2, http_client=http
     ) as client:
         yield client
+
+
+async def tokens_within(client: AsyncOpenAI, model: str, tokens: int) -> int:
+    """So many, or the whole context of the model where that is less: an engine refuses more."""
+    if tokens <= LEAST_CONTEXT:
+        return tokens
+    contexts: list[int | None] = [
+        getattr(one, "max_model_len", None) async for one in client.models.list() if one.id == model
+    ]
+    return min([tokens, *(context for context in contexts if context)])
 
 
 @contextmanager

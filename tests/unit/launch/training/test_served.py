@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from gateway.errors import ConfigError
-from launch.training.served import client_of, faults_named
+from launch.training.served import client_of, faults_named, tokens_within
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
 MISSING = httpx.Response(404, request=REQUEST)
@@ -51,3 +51,25 @@ def test_the_key_is_the_environments_and_a_missing_package_is_named(monkeypatch:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ConfigError, match=r"evaluate.*pip install 'lora-gateway\[train\]'"):
         asyncio.run(key_used())
+
+
+def test_no_more_tokens_are_asked_for_than_the_models_context_has() -> None:
+    models = [{"id": "mine", "object": "model", "max_model_len": 2048}, {"id": "other", "object": "model"}]
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, json={"object": "list", "data": models})
+
+    async def room(model: str, tokens: int) -> int:
+        http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        async with openai.AsyncOpenAI(
+            base_url="http://127.0.0.1/v1", api_key="none", http_client=http
+        ) as client:
+            return await tokens_within(client, model, tokens)
+
+    sizes = [
+        asyncio.run(room(*one)) for one in (("mine", 512), ("mine", 1000), ("mine", 3000), ("other", 3000))
+    ]
+    assert sizes == [512, 1000, 2048, 3000]
+    assert asked == ["/v1/models"] * 3
