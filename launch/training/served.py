@@ -44,10 +44,18 @@ async def tokens_within(client: AsyncOpenAI, model: str, tokens: int) -> int:
     """So many, or the whole context of the model where that is less: an engine refuses more."""
     if tokens <= LEAST_CONTEXT:
         return tokens
-    contexts: list[int | None] = [
-        getattr(one, "max_model_len", None) async for one in client.models.list() if one.id == model
-    ]
-    return min([tokens, *(context for context in contexts if context)])
+    context = await _context_of(client, model)
+    if context is None:  # of an engine that still starts, or sleeps, it is not known; a request waits for it
+        await client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "hi"}], max_tokens=1
+        )
+        context = await _context_of(client, model)
+    return min(tokens, context or tokens)
+
+
+async def _context_of(client: AsyncOpenAI, model: str) -> int | None:
+    found = [getattr(one, "max_model_len", None) async for one in client.models.list() if one.id == model]
+    return found[0] if found and isinstance(found[0], int) else None
 
 
 @contextmanager

@@ -54,11 +54,15 @@ def test_the_key_is_the_environments_and_a_missing_package_is_named(monkeypatch:
 
 
 def test_no_more_tokens_are_asked_for_than_the_models_context_has() -> None:
-    models = [{"id": "mine", "object": "model", "max_model_len": 2048}, {"id": "other", "object": "model"}]
     asked: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
+        asked.append(request.url.path.removeprefix("/v1/"))
+        if asked[-1] != "models":
+            return httpx.Response(200, json={"id": "1", "choices": []})
+        woken = {"woken": 1024} if "chat/completions" in asked else {}
+        contexts = {"mine": 2048, "woken": None, "other": None} | woken
+        models = [{"id": name, "object": "model", "max_model_len": most} for name, most in contexts.items()]
         return httpx.Response(200, json={"object": "list", "data": models})
 
     async def room(model: str, tokens: int) -> int:
@@ -68,8 +72,7 @@ def test_no_more_tokens_are_asked_for_than_the_models_context_has() -> None:
         ) as client:
             return await tokens_within(client, model, tokens)
 
-    sizes = [
-        asyncio.run(room(*one)) for one in (("mine", 512), ("mine", 1000), ("mine", 3000), ("other", 3000))
-    ]
-    assert sizes == [512, 1000, 2048, 3000]
-    assert asked == ["/v1/models"] * 3
+    cases = (("mine", 512), ("mine", 1000), ("mine", 3000), ("woken", 3000), ("other", 3000))
+    assert [asyncio.run(room(*one)) for one in cases] == [512, 1000, 2048, 1024, 3000]
+    waited = ["models", "chat/completions", "models"]
+    assert asked == ["models", "models", *waited, *waited]
