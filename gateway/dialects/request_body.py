@@ -44,7 +44,10 @@ _OF_THE_SYSTEM = frozenset(("system", "developer"))
 _role_of = attrgetter("role")
 FORMATS = ("response_format", "structured_outputs")
 BEAMS = "use_beam_search"
-_TRUE = msgspec.Raw(b"true")
+_TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
+_OF_LOGPROBS = frozenset(("top_logprobs", "logprob_token_ids"))
+_GIVING_WAY = _OF_LOGPROBS | {"n", "min_tokens"}
+"""Defaults that a client's own may leave no room for."""
 _MARK = b"\xef\xbb\xbf"
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
@@ -63,6 +66,7 @@ class _Item(msgspec.Struct):
 
 _decode_items = msgspec.json.Decoder(str | list[_Item] | None).decode
 _decode_messages = msgspec.json.Decoder(list[_Message]).decode
+_decode_number = msgspec.json.Decoder(float).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_options = msgspec.json.Decoder(Fields | None).decode
 
@@ -172,6 +176,8 @@ def apply_contract(fields: Fields, route: Route) -> None:
     if "n" in fields and _several(fields["n"]) and _greedy(defaults.get("temperature")):
         # All of n answers would be the same, and the engine refuses to give them: the client's n counts.
         defaults = {key: value for key, value in defaults.items() if key != "temperature"}
+    if not _GIVING_WAY.isdisjoint(defaults):
+        defaults = _beside(fields, defaults)
     for key, value in without_idle_choice(defaults, fields).items():
         stand_ins = _STAND_INS.get(key)
         if key not in fields if stand_ins is None else fields.keys().isdisjoint(stand_ins):
@@ -207,10 +213,30 @@ def _several(n: msgspec.Raw) -> bool:
 
 def _greedy(temperature: msgspec.Raw | None) -> bool:
     """Whether a temperature is as good as 0 to the engine."""
-    if temperature is None:
-        return False
-    value = msgspec.json.decode(temperature)
-    return isinstance(value, (int, float)) and value < GREEDY_BELOW
+    value = _number(temperature)
+    return value is not None and value < GREEDY_BELOW
+
+
+def _number(raw: msgspec.Raw | None) -> float | None:
+    """None also for what is no number, which the engine refuses."""
+    try:
+        return None if raw is None else _decode_number(raw)
+    except NOT_JSON:
+        return None
+
+
+def _beside(fields: Fields, defaults: Mapping[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
+    """A task's defaults but for those that the engine refuses beside what the client has given."""
+    left: set[str] = set()
+    if "n" in defaults and _several(defaults["n"]) and _greedy(fields.get("temperature")):
+        left.add("n")
+    least = _number(defaults.get("min_tokens"))
+    most = _number(fields.get("max_completion_tokens", fields.get("max_tokens")))
+    if least is not None and most is not None and least > most:
+        left.add("min_tokens")
+    if fields.get("logprobs") == _FALSE:
+        left |= _OF_LOGPROBS
+    return {key: value for key, value in defaults.items() if key not in left}
 
 
 def encode_body(fields: Fields, route: Route, received_bytes: int) -> Segments:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.document import Config, JsonObject
 from gateway.dialects.request_body import (
     JOIN_BELOW_BYTES,
     apply_contract,
@@ -120,6 +121,40 @@ def test_several_answers_are_not_asked_at_a_tasks_temperature_of_zero(
     tmp_path: Path, fields: dict[str, object], temperature: float | None
 ) -> None:
     assert json.loads(sent(tmp_path, body_of(**fields))).get("temperature") == temperature
+
+
+@pytest.mark.parametrize(
+    ("defaults", "fields", "left_out"),
+    [
+        ({"n": 4}, {"temperature": 0}, {"n"}),
+        ({"n": 4}, {"temperature": 1e-6}, {"n"}),
+        ({"n": 4}, {"temperature": 0.7}, set()),
+        ({"n": 4}, {"temperature": "cold"}, set()),  # the engine says what is wrong with it
+        ({"n": 1}, {"temperature": 0}, set()),
+        ({"min_tokens": 50}, {"max_tokens": 10}, {"min_tokens"}),
+        ({"min_tokens": 50}, {"max_completion_tokens": 10}, {"min_tokens"}),
+        ({"min_tokens": 50}, {"max_completion_tokens": 10, "max_tokens": 90}, {"min_tokens"}),
+        ({"min_tokens": 50}, {"max_tokens": 50}, set()),
+        ({"min_tokens": 50, "max_tokens": 60}, {}, set()),
+        ({"logprobs": True, "top_logprobs": 5}, {"logprobs": False}, {"top_logprobs"}),
+        ({"logprobs": True, "logprob_token_ids": [1]}, {"logprobs": False}, {"logprob_token_ids"}),
+        ({"logprobs": True, "top_logprobs": 5}, {"logprobs": True}, set()),
+        ({"logprobs": True, "top_logprobs": 5}, {}, set()),
+    ],
+)
+def test_a_default_that_the_engine_refuses_beside_the_clients_own_gives_way(
+    tmp_path: Path, defaults: JsonObject, fields: JsonObject, left_out: set[str]
+) -> None:
+    """Else the client would be told what is wrong with a parameter that it never sent."""
+    document = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    document["tasks"]["naming"]["defaults"] = defaults
+    table = build_table(Config.model_validate(document), {"naming": [Loaded(NAMING)]})
+    asked = decode_body(body_of(**fields))
+    apply_contract(asked, table.routes["naming"])
+    written = {key: json.loads(bytes(value)) for key, value in asked.items()}
+    kept = {key: value for key, value in defaults.items() if key not in left_out}
+    assert written.keys().isdisjoint(left_out)
+    assert {key: written[key] for key in (*kept, *fields)} == {**kept, **fields}
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens"])
