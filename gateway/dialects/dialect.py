@@ -39,6 +39,7 @@ _STEERING = {plain(name): name for name in sorted(STEERING - {"enable_thinking",
 """By whatever way they are written: Gemini's API has `stopSequences` and `generationConfig`."""
 # `int` raises for more than 4,300 digits, and the engine's words may quote a client's.
 _MESSAGE = re.compile(r"\bmessages\[(\d{1,9})\]")
+_NO_TOOLS = msgspec.Raw(b"[]")
 NOTHING: Mapping[str, Rule] = MappingProxyType({})
 
 
@@ -158,6 +159,8 @@ class Dialect(ABC):
         `contract` is the task's, which may leave no room for what is asked. The names of what was taken out
         are returned, of an object's member as `object.member`. Raises InvalidRequest.
         """
+        if "tool_choice" in fields and contract is not None:
+            self._show_tools(fields, contract.defaults)
         plain, rules = self.plain, self.rules
         ignored: list[str] = []
         looked_at = 0
@@ -173,6 +176,11 @@ class Dialect(ABC):
             if looked_at > MOST_UNKNOWN:
                 raise unsupported(key, f"More than {MOST_UNKNOWN} parameters have no meaning here.")
         return ignored
+
+    def _show_tools(self, fields: Fields, defaults: Mapping[str, msgspec.Raw]) -> None:
+        """Who brings a choice and no tools chooses among the task's, so that both are looked at together."""
+        if "tools" in defaults and "tools" in self.passed and asks_nothing(fields.get("tools", _NO_TOOLS)):
+            fields["tools"] = self.rewritten.get("tools", _as_it_is)(defaults["tools"])
 
     def _look(self, key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         """At what is neither honoured nor has a rule."""

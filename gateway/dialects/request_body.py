@@ -165,14 +165,16 @@ def ask_for_usage(fields: Fields) -> bool:
     return wanted
 
 
-def apply_contract(fields: Fields, route: Route) -> None:
+def apply_contract(fields: Fields, route: Route, defaults: Mapping[str, msgspec.Raw] | None = None) -> None:
     """Write the engine's model name and, where the client gave none, the task's own settings.
 
-    Raises InvalidRequest for beam search, which the engine would not hold to the task's schema.
+    `defaults`: those of them that the API has, where it has not all. Raises InvalidRequest for beam search,
+    which the engine would not hold to the task's schema.
     """
     contract = route.contract
     fields["model"] = route.model_json
-    defaults = contract.defaults
+    if defaults is None:
+        defaults = contract.defaults
     if "n" in fields and _several(fields["n"]) and _greedy(defaults.get("temperature")):
         # All of n answers would be the same, and the engine refuses to give them: the client's n counts.
         defaults = {key: value for key, value in defaults.items() if key != "temperature"}

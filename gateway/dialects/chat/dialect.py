@@ -42,7 +42,7 @@ from gateway.dialects.parameters import (
 from gateway.dialects.request_body import FORMATS, Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.tools import tool_choice_or_allowed, tools
 from gateway.http.event_stream import EventStream, usage_of
-from gateway.routing.table import Contract
+from gateway.routing.table import Contract, Route
 
 TYPED_LABELS = MappingProxyType(
     {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}
@@ -108,11 +108,10 @@ def _tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
 
 class Completions(Dialect):
-    """What `/v1/chat/completions` and `/v1/completions` share: contract, body and usage."""
+    """What `/v1/chat/completions` and `/v1/completions` share: body and usage."""
 
     # The functions themselves: methods that called them would be calls more in each request (design 141).
     ask_for_usage = staticmethod(ask_for_usage)
-    apply_contract = staticmethod(apply_contract)
     encode_body = staticmethod(encode_body)
     usage_of = staticmethod(usage_of)
 
@@ -127,6 +126,7 @@ class ChatCompletions(Completions):
     described = described.CHAT
     conversion = Conversion(chat_of_chat, ChatRendering, ChoiceReader, OF_A_CHAT)
     system_among_messages = True
+    apply_contract = staticmethod(apply_contract)
     passed = (
         SAMPLING
         | RENDERING
@@ -202,6 +202,14 @@ class TextCompletions(Completions):
         }
     )
     rules = MappingProxyType({**RULES, "max_tokens": _tokens})
+    renamed = MappingProxyType({"max_completion_tokens": "max_tokens"})
+
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        defaults = route.contract.defaults
+        own = {key: value for key, value in defaults.items() if key in self.passed}
+        # Last, since of both names in a chat it is the engine's.
+        own |= {name: defaults[key] for key, name in self.renamed.items() if key in defaults}
+        apply_contract(fields, route, own)
 
 
 CHAT = ChatCompletions("/v1/chat/completions")

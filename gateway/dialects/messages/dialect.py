@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 import msgspec
 
-from gateway.config.document import JsonObject
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, ListedModel, one_line
 from gateway.dialects.harmless import (
     ignore,
     members,
-    needs_reasoning,
-    only_members,
     refused_but_for,
     wish,
 )
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.media import no_strange_addresses
-from gateway.dialects.messages import described, tool_choice
+from gateway.dialects.messages import described, thinking, tool_choice
 from gateway.dialects.messages.envelopes import envelope, model_entry, model_list, reworded
 from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
@@ -58,17 +55,13 @@ FORM = Form(
     roles=("user", "assistant", "system"),
     silent=False,
 )
-_NO_EFFORT, _MINIMAL, _LOW = (msgspec.Raw(b'"%b"' % effort) for effort in (b"none", b"minimal", b"low"))
-_DISABLED = msgspec.Raw(b'{"type":"disabled"}')
 _ANY_ARGUMENTS = msgspec.Raw(b'{"type":"object"}')
-LEAST_BUDGET = 1024
-"""Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
+_FALSE = msgspec.Raw(b"false")
 
 _TEXT_ONLY = "the model reads and writes text here; leave it out."
 _NO_ANSWER = "no answer is made that it could be for; leave it out."
 _NOT_KEPT = "nothing is kept between two requests here; send the whole conversation in messages."
 _NO_SUMMARY = "the answer would have to be a summary; ask for one in a message."
-_NOT_BETWEEN = "the model thinks before it answers or not at all; leave it out."
 _NO_PLACE = "requests run in one place here; leave it out."
 SHARED_REFUSED = MappingProxyType(
     {
@@ -143,40 +136,6 @@ def _thread(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     raise unsupported(key, f"'{key}' is not supported: {_NOT_KEPT}")
 
 
-def _thinking_kind(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
-    """The engine does not know the newest kind, and would refuse it."""
-    value = value_of(key, fields)
-    if isinstance(value, dict) and value.get("type") == "between_tools":
-        return ignore(key, fields, limits, _NOT_BETWEEN)
-    return ()
-
-
-def _thinking(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
-    """Thinking is told from the answer by a parser: where there is none, the answer is all there is."""
-    if ignored := _thinking_kind(key, fields, limits):
-        return ignored
-    value = value_of(key, fields)
-    if not isinstance(value, dict):
-        return ()
-    if value.get("type") == "enabled" and (ignored := needs_reasoning(key, fields, limits)):
-        return ignored
-    return only_members(key, value, ("type", "budget_tokens"), fields, limits)
-
-
-def _lower_budget(fields: Fields) -> Sequence[str]:
-    """Keep a budget for thinking below a lowered `max_tokens`, which the engine asks for."""
-    thinking, most = value_of("thinking", fields), value_of("max_tokens", fields)
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    if not isinstance(thinking, dict) or not isinstance(budget, int) or not isinstance(most, int):
-        return ()
-    if budget < most:
-        return ()
-    room = most > LEAST_BUDGET
-    kept: JsonObject = {**thinking, "budget_tokens": most - 1} if room else {"type": "adaptive"}
-    fields["thinking"] = raw_of(kept)
-    return ("thinking.budget_tokens",)
-
-
 def _listed(stop: msgspec.Raw) -> msgspec.Raw:
     """OpenAI's `stop` may be one string."""
     return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
@@ -198,7 +157,7 @@ class _Anthropic(Dialect):
     rewritten = MappingProxyType(
         {
             **dict.fromkeys(("stop", "stop_sequences"), _listed),
-            "reasoning_effort": lambda effort: _LOW if effort == _MINIMAL else effort,
+            "reasoning_effort": thinking.effort,
             "tools": _tools,
             "tool_choice": lambda choice: raw_of(tool_choice.respelled(msgspec.json.decode(choice))),
         }
@@ -223,14 +182,12 @@ class _Anthropic(Dialect):
         own = given(fields, "system")
         if contract.system is not None and not own and not says_system(fields, "messages"):
             fields["system"] = contract.system
-        defaults = contract.defaults
-        if defaults.get("reasoning_effort") == _NO_EFFORT:
-            # No effort of this API's: thinking is turned off, where the client says nothing of either.
-            defaults = {key: raw for key, raw in defaults.items() if key != "reasoning_effort"}
-            config = value_of("output_config", fields) if "output_config" in fields else None
-            if not (isinstance(config, dict) and config.get("effort")):
-                defaults.setdefault("thinking", _DISABLED)
-        self.take_defaults(fields, defaults, "output_config")
+        self.take_defaults(fields, thinking.as_defaults(contract.defaults, fields), "output_config")
+        if contract.defaults.get("parallel_tool_calls") == _FALSE and given(fields, "tools"):
+            tool_choice.take_one_at_a_time(fields)
+
+    def unwritten(self, defaults: Iterable[str]) -> list[str]:
+        return [key for key in super().unwritten(defaults) if key != "parallel_tool_calls"]
 
     def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
         """It has no such parameter."""
@@ -311,7 +268,7 @@ class Messages(_Anthropic):
             "tools": TOOLS,
             "output_config": _output_config,
             "tool_choice": tool_choice.check,
-            "thinking": _thinking,
+            "thinking": thinking.thinking,
             "thread": _thread,
             "compaction": refused_but_for(why=_NO_SUMMARY),
             "chat_template_kwargs": template_variables,
@@ -334,7 +291,7 @@ class Messages(_Anthropic):
         if given(fields, "messages") and _EMPTY.fullmatch(bytes(fields["messages"])):
             raise InvalidRequest("messages: at least one message is required", param="messages")
         if "max_tokens" in ignored and "thinking" in fields:
-            ignored += _lower_budget(fields)
+            ignored += thinking.lower_budget(fields)
         return ignored
 
     def apply_contract(self, fields: Fields, route: Route) -> None:
@@ -370,7 +327,7 @@ class CountTokens(_Anthropic):
             "tools": TOOLS,
             "output_config": _output_config,
             "tool_choice": tool_choice.check,
-            "thinking": _thinking_kind,
+            "thinking": thinking.kind,
             "thread": _thread,
             "chat_template_kwargs": template_variables,
             "speed": wish("standard", why=HARMLESS["speed"]),

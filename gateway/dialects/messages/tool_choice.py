@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 from pydantic import JsonValue
 
 from gateway.dialects.parameters import Limits, value_of
-from gateway.dialects.request_body import Fields, given, raw_of
+from gateway.dialects.request_body import Fields, given, raw_of, with_member
 from gateway.dialects.tools import tool_choice as free_among_none
 from gateway.errors import InvalidRequest
 
 KEY = "tool_choice"
 _TYPES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
 """OpenAI says required for any."""
+_AUTO, _TRUE = msgspec.Raw(b'{"type":"auto"}'), msgspec.Raw(b"true")
 
 
 def respell(fields: Fields, limits: Limits) -> None:
@@ -59,3 +61,9 @@ def check(key: str, fields: Fields, limits: Limits) -> None:
     value = value_of(key, fields) if key in fields else None
     if isinstance(value, dict) and value.get("type") in ("any", "tool") and not given(fields, "tools"):
         raise InvalidRequest("tool_choice: it may only be specified while providing tools", param=key)
+
+
+def take_one_at_a_time(fields: Fields) -> None:
+    """As a chat's `parallel_tool_calls: false`, where the client does not say itself."""
+    fields.setdefault(KEY, _AUTO)
+    with_member(fields, KEY, "disable_parallel_tool_use", _TRUE)

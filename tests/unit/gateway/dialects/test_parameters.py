@@ -642,6 +642,77 @@ def test_a_tasks_function_is_not_chosen_among_a_clients_tools(tmp_path: Path) ->
         assert sent["tool_choice"] == "auto"
 
 
+def checked_with_tools(folder: Path, dialect: Dialect, **asked: JsonValue) -> JsonObject:
+    """What the engine is asked where a task shows tools of its own, once the client's were looked at."""
+    document = config_of(folder).model_dump(mode="json", by_alias=True)
+    document["tasks"]["naming"] |= {"defaults": {"tools": GIVEN["tools"]}, "schema": None}
+    route = build_table(Config.model_validate(document), {"naming": [Loaded("naming@1")]}).routes["naming"]
+    needed: JsonObject = {"max_tokens": 5} if dialect is MESSAGES else {}
+    fields = fields_of({**needed, **asked})
+    limits = Limits(
+        config_of(folder), lambda: 2048, lambda: Snapshot(engines=[EngineStatus("a", tools="all")])
+    )
+    dialect.check_fields(fields, limits, route.contract)
+    dialect.apply_contract(fields, route)
+    return {key: json.loads(bytes(value)) for key, value in fields.items()}
+
+
+@pytest.mark.parametrize("choice", ["none", "auto", "required", {"type": "function", "name": "g"}])
+@pytest.mark.parametrize("tools", [{}, {"tools": []}])
+@pytest.mark.parametrize("dialect", ANSWERS)
+def test_a_client_without_tools_chooses_among_the_tasks(
+    tmp_path: Path, dialect: Dialect, choice: JsonValue, tools: JsonObject
+) -> None:
+    """It may want none of them; else a model would call what nobody is there to answer."""
+    sent = checked_with_tools(tmp_path, dialect, tool_choice=choice, **tools)
+    assert sent["tools"] == with_defaults(tmp_path, {"tools": GIVEN["tools"]})[dialect.name]["tools"]
+    written = sent["tool_choice"]
+    meant = written["type"] if isinstance(written, dict) else written
+    wanted = choice["type"] if isinstance(choice, dict) else choice
+    assert {"any": "required", "tool": "function"}.get(str(meant), meant) == wanted
+
+
+@pytest.mark.parametrize("dialect", ANSWERS)
+def test_a_clients_own_tools_stand_in_for_the_tasks(tmp_path: Path, dialect: Dialect) -> None:
+    inner: JsonObject = {"name": "mine", "input_schema": CITY} if dialect is MESSAGES else {"name": "mine"}
+    own: JsonObject = {"type": "function", "function": inner} if dialect is CHAT else inner
+    if dialect is RESPONSES:
+        own = {"type": "function", **inner}
+    assert checked_with_tools(tmp_path, dialect, tool_choice="auto", tools=[own])["tools"] == [own]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"tools": [{"name": "f"}]}, {"type": "auto", "disable_parallel_tool_use": True}),
+        (
+            {"tools": [{"name": "f"}], "tool_choice": {"type": "any"}},
+            {"type": "any", "disable_parallel_tool_use": True},
+        ),
+        (
+            {"tools": [{"name": "f"}], "tool_choice": {"type": "any", "disable_parallel_tool_use": False}},
+            {"type": "any", "disable_parallel_tool_use": False},
+        ),
+        ({}, None),
+    ],
+)
+def test_one_call_at_a_time_is_said_in_anthropics_words(
+    tmp_path: Path, asked: JsonObject, sent: JsonObject | None
+) -> None:
+    written = with_defaults(tmp_path, {"parallel_tool_calls": False}, (MESSAGES,), **asked)["messages"]
+    assert written.get("tool_choice") == sent
+    assert MESSAGES.unwritten(["parallel_tool_calls"]) == []
+
+
+def test_a_prompts_completion_gets_what_it_has_a_parameter_for(tmp_path: Path) -> None:
+    """vLLM overlooks what it has not: an answer would end after 16 tokens."""
+    defaults: JsonObject = {**GIVEN, "max_completion_tokens": 300, "max_tokens": 200, "seed": 1}
+    written = with_defaults(tmp_path, {**defaults, "reasoning_effort": "low"}, (TEXT,))["completions"]
+    assert written == {"model": "naming@1", "max_tokens": 300, "seed": 1}
+    own = with_defaults(tmp_path, defaults, (TEXT,), max_tokens=5)["completions"]
+    assert (own["max_tokens"], own["seed"]) == (5, 1)
+
+
 MANY = json.dumps([[]] * 30_000)
 LOOKED_INTO = [
     *("tool_choice", "chat_template_kwargs", "best_of", "modalities", "web_search_options", "service_tier"),

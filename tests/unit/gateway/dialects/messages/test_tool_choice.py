@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from gateway.config.document import JsonObject
 from gateway.config.snapshot import EngineStatus, Snapshot
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
+from gateway.dialects.messages.tool_choice import take_one_at_a_time
 from gateway.dialects.parameters import Limits
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, fields_of
 from gateway.errors import InvalidRequest
 from tests.support.stack import config_of
 
@@ -83,3 +85,20 @@ def test_what_is_no_choice_is_named_with_the_mend(tmp_path: Path, dialect: Diale
 def test_a_strict_gateway_names_the_form(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="'tool_choice' is 'auto'; it must be an object with a type"):
         chosen(MESSAGES, tmp_path, "auto", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        (None, {"type": "auto", "disable_parallel_tool_use": True}),
+        ({"type": "any"}, {"type": "any", "disable_parallel_tool_use": True}),
+        (
+            {"type": "any", "disable_parallel_tool_use": False},
+            {"type": "any", "disable_parallel_tool_use": False},
+        ),
+    ],
+)
+def test_one_call_at_a_time_stands_beside_a_choice(choice: JsonObject | None, sent: JsonObject) -> None:
+    fields = fields_of({"tool_choice": choice} if choice else {})
+    take_one_at_a_time(fields)
+    assert json.loads(bytes(fields["tool_choice"])) == sent
