@@ -74,6 +74,8 @@ def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping
         fresh.rename(output)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:  # the latter has a full disk in its text alone
+        if old.exists() and not output.exists():
+            old.rename(output)
         shutil.rmtree(fresh, ignore_errors=True)  # what a full disk took is free again
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError("--output", str(output), f"cannot be written: {why}") from error

@@ -52,3 +52,30 @@ def test_a_disk_that_is_full_is_named_and_leaves_all_as_it_was(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"--output: .*out: cannot be written: .*No space left on device"):
         save_adapter(full, tmp_path / "out", "tiny", {})
     assert [*tmp_path.iterdir()] == [tmp_path / "out"]
+
+
+def test_an_adapter_that_cannot_be_put_in_place_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Whole:
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
+        def save_pretrained(self, folder: str, **_: object) -> None:
+            Path(folder).mkdir()
+            (Path(folder) / "adapter_config.json").write_text("{}", encoding="utf-8")
+            (Path(folder) / "adapter_model.safetensors").touch()
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name == ".out.new":
+            raise OSError(5, "Input/output error")
+        return real(path, target)
+
+    real = Path.rename
+    monkeypatch.setattr(Path, "rename", rename)
+    before = tmp_path / "out" / "before"
+    before.mkdir(parents=True)
+    whole: Any = Whole()
+    with pytest.raises(ConfigError, match="cannot be written: Input/output error"):
+        save_adapter(whole, tmp_path / "out", "tiny", {})
+    assert [*tmp_path.rglob("*")] == [before.parent, before]
