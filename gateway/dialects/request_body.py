@@ -35,14 +35,15 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(?P<half>u[dD][89a-fA-F][\da-fA-F]{2})|.)",
     re.S,
 )
+FORMATS = ("response_format", "structured_outputs")
 # vLLM goes by `max_completion_tokens` where both are there: a task's could override the client's bound.
 _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
+    **dict.fromkeys(FORMATS, FORMATS),  # both would be two grammars for one answer, which it refuses
 }
 _OF_THE_SYSTEM = frozenset(("system", "developer"))
 _role_of = attrgetter("role")
-FORMATS = ("response_format", "structured_outputs")
 BEAMS = "use_beam_search"
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 _OF_LOGPROBS = frozenset(("top_logprobs", "logprob_token_ids"))

@@ -27,6 +27,7 @@ LARGE = JOIN_BELOW_BYTES * 2
 SYSTEM = {"role": "system", "content": "Name the concept."}
 USER = {"role": "user", "content": "cat"}
 NAMING = "naming@bbbbbbbbbbbb"
+OBJECT: JsonObject = {"type": "json_object"}
 
 
 def route(folder: Path, name: str = "naming") -> Route:
@@ -140,6 +141,9 @@ def test_several_answers_are_not_asked_at_a_tasks_temperature_of_zero(
         ({"logprobs": True, "logprob_token_ids": [1]}, {"logprobs": False}, {"logprob_token_ids"}),
         ({"logprobs": True, "top_logprobs": 5}, {"logprobs": True}, set()),
         ({"logprobs": True, "top_logprobs": 5}, {}, set()),
+        ({"response_format": OBJECT}, {"structured_outputs": {"regex": "a"}}, {"response_format"}),
+        ({"structured_outputs": {"regex": "a"}}, {"response_format": OBJECT}, {"structured_outputs"}),
+        ({"response_format": OBJECT}, {}, set()),
     ],
 )
 def test_a_default_that_the_engine_refuses_beside_the_clients_own_gives_way(
