@@ -9,7 +9,7 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import MessageParam
 
-PROMPT = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
+PROMPT = "Definition: a domesticated animal that barks\nMembers: poodle, beagle, terrier"
 ASKED: list[MessageParam] = [{"role": "user", "content": PROMPT}]
 
 

@@ -11,7 +11,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel, Field, SecretStr
 
-PROMPT = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
+PROMPT = "Definition: a domesticated animal that barks\nMembers: poodle, beagle, terrier"
 
 
 class Named(BaseModel):

@@ -28,7 +28,7 @@ CLUSTER = '["apple", "truck", "banana", "bicycle", "bus", "cherry"]'
 QUESTIONS = {
     "base": "Say hello.",
     "concept": "apple\ntruck\nbanana\nbicycle",
-    "naming": "Definition: a round fruit with firm white flesh\nMembers: pippin, russet",
+    "naming": "Definition: a domesticated animal that barks\nMembers: poodle, beagle, terrier",
     "concept-naming": CLUSTER,
 }
 

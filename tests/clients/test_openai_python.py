@@ -13,7 +13,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field
 
-PROMPT = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
+PROMPT = "Definition: a domesticated animal that barks\nMembers: poodle, beagle, terrier"
 ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROMPT}]
 
 

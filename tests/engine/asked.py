@@ -8,7 +8,8 @@ import httpx
 
 from tests.engine.conftest import RealStack
 
-NAMING = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
+NAMING = "Definition: a domesticated animal that barks\nMembers: poodle, beagle, terrier"
+"""One name is clearly the likeliest: a batch rounds otherwise on some processors, and would settle a tie."""
 CLUSTER = "apple\ntruck\nbanana\nbus"
 PROMPTS = {
     "base": "The capital of France is",

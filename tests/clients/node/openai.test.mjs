@@ -8,7 +8,7 @@ const options = { maxRetries: 0, timeout: 240_000 };
 const client = new OpenAI({ baseURL: `${process.env.GATEWAY_URL}/v1`, apiKey: "none", ...options });
 const fake = new OpenAI({ baseURL: `${process.env.FAKE_URL}/v1`, apiKey: "team-a", ...options });
 const messages = [
-  { role: "user", content: "Definition: a round fruit with firm white flesh\nMembers: pippin, russet" },
+  { role: "user", content: "Definition: a domesticated animal that barks\nMembers: poodle, beagle, terrier" },
 ];
 
 test("a chat is answered whole and streamed", async () => {
